@@ -1,0 +1,119 @@
+"""Findings, and the one book that every rule registers in.
+
+A finding is a value. A rule is a function that takes a view (:mod:`smtplog.model`) and yields what it saw; its docstring
+is its manual and holds its examples. What is true of all rules — acceptance downgrade, precedence, cascade suppression,
+reply-shift guard — happens here, once, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from smtplog.model import Dialog, Exchange
+
+Severity = Literal["error", "warning", "info"]
+Party = Literal["client", "server", "operator", "unknown"]
+Scope = Literal["exchange", "dialog", "message"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What a rule saw, before the common pass makes a finding of it."""
+
+    message: str  #: one sentence, concrete: names the command, the value, what was expected
+    line: int | None = None  #: None: the line of the exchange (scope exchange) or of the dialog
+    end_line: int | None = None
+    exchange: int | None = None  #: index into ``dialog.exchanges`` (scope exchange: filled in)
+    severity: Severity | None = None  #: None: the rule's own
+    party: Party | None = None
+    column: int | None = None  #: of the fault in the command line, from 1
+    corrected: str | None = None  #: the command line as it should have been
+    advice: str | None = None  #: None: the rule's own
+    final: bool = False  #: the severity already weighs the server's answer: no acceptance downgrade
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the book."""
+
+    code: str
+    name: str
+    severity: Severity
+    party: Party
+    scope: Scope
+    reference: str
+    advice: str
+    extra: bool  #: off unless asked for
+    body: Callable[..., Iterable[Hit]]
+
+    @property
+    def family(self) -> str:
+        return self.code[:3]
+
+    @property
+    def manual(self) -> str:
+        """The whole docstring."""
+        from inspect import cleandoc
+
+        return cleandoc(self.body.__doc__ or "")
+
+
+#: code → rule, in the order of registration; filled by importing :mod:`smtplog.rules`.
+BOOK: dict[str, Rule] = {}
+
+
+def rule(
+    code: str,
+    name: str,
+    *,
+    severity: Severity,
+    party: Party,
+    scope: Scope,
+    reference: str,
+    advice: str,
+    extra: bool = False,
+) -> Callable[[Callable[..., Iterable[Hit]]], Callable[..., Iterable[Hit]]]:
+    """Register a rule. The body is a generator of :class:`Hit`:
+
+    * scope ``exchange``: ``body(exchange: Exchange)``; a function of that exchange alone, so that equal lines are judged once;
+    * scope ``dialog``: ``body(dialog: Dialog)``;
+    * scope ``message``: ``body(exchange: Exchange)`` for each exchange that has ``content``.
+    """
+
+    def register(body: Callable[..., Iterable[Hit]]) -> Callable[..., Iterable[Hit]]:
+        if code in BOOK:
+            raise ValueError(f"rule {code} stands twice in the book: {BOOK[code].name} and {name}")
+        BOOK[code] = Rule(code, name, severity, party, scope, reference, advice, extra, body)
+        return body
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault, hint or outcome, with the place where it stands (design section 5)."""
+
+    source: str
+    line: int
+    end_line: int
+    dialog: str
+    code: str
+    name: str
+    severity: Severity
+    party: Party
+    confidence: Literal["high", "low"]
+    message: str
+    excerpt: str
+    advice: str
+    reference: str
+    column: int | None = None
+    corrected: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of ``validate --output-format json``, in their order."""
+        names = "source line end_line dialog code name severity party confidence message excerpt advice reference"
+        return {name: getattr(self, name) for name in names.split()}
