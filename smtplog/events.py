@@ -1,0 +1,219 @@
+"""Events: one line of a log each, in columns.
+
+The only file that touches pyarrow's constructors. pyarrow imports pandas (0.2 s) at the first ``pa.array``, ``to_numpy`` or
+Python constant in a kernel, so columns are made from and read through buffers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: What a line is; the position is the code in :attr:`Events.kind`.
+KINDS = ("note", "client", "server", "content", "opened", "closed", "tls", "gap")
+NOTE, CLIENT, SERVER, CONTENT, OPENED, CLOSED, TLS, GAP = range(8)
+
+#: Bits of :attr:`Events.flags`.
+INFERRED = 1  # a command that the log does not hold
+TLS_ACTIVE = 2  # the log marks this line as said under TLS
+FALLBACK = 4  # not valid UTF-8; decoded one to one
+CUT = 8  # cut at 1 MiB
+
+NO_TIME = np.iinfo(np.int64).min
+
+Strings = Any  # pa.StringArray; pyarrow has no types
+Codes = Any  # pa.DictionaryArray of strings
+
+
+@dataclass(slots=True)
+class Events:
+    """Columns of equal length, in the order of the log. ``text key client server`` are Arrow, the others numpy."""
+
+    kind: np.ndarray  #: uint8, see KINDS
+    flags: np.ndarray  #: uint8
+    eol: np.ndarray  #: uint8, index into :data:`smtplog.lines.EOLS`
+    line: np.ndarray  #: int64, from 1, counted through all files of one log
+    time: np.ndarray  #: int64, microseconds since 1970 UTC; NO_TIME
+    text: Strings
+    key: Codes  #: whose session
+    client: Codes  #: address of the client, "" where the line does not say
+    server: Codes
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def take(self, index: np.ndarray) -> Events:
+        """The events at these positions."""
+        return Events(*(take(getattr(self, f.name), index) for f in fields(self)))
+
+    @staticmethod
+    def concat(parts: Sequence[Events]) -> Events:
+        """All events of all parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return Events(*(_concat([getattr(part, f.name) for part in parts]) for f in fields(Events)))
+
+    @staticmethod
+    def build(
+        kind: np.ndarray,
+        line: np.ndarray,
+        text: Strings,
+        *,
+        flags: np.ndarray | None = None,
+        eol: np.ndarray | None = None,
+        time: np.ndarray | None = None,
+        key: Codes = None,
+        client: Codes = None,
+        server: Codes = None,
+    ) -> Events:
+        """Events with what is not given left empty."""
+        n = len(kind)
+        nothing = constant("", n) if key is None or client is None or server is None else None
+        return Events(
+            kind.astype(np.uint8, copy=False),
+            np.zeros(n, np.uint8) if flags is None else flags,
+            np.full(n, 1, np.uint8) if eol is None else eol,
+            line.astype(np.int64, copy=False),
+            np.full(n, NO_TIME, np.int64) if time is None else time,
+            text,
+            nothing if key is None else key,
+            nothing if client is None else client,
+            nothing if server is None else server,
+        )
+
+
+def _concat(columns: list[Any]) -> Any:
+    if isinstance(columns[0], np.ndarray):
+        return np.concatenate(columns)
+    if isinstance(columns[0], pa.DictionaryArray):
+        return pa.chunked_array(columns).unify_dictionaries().combine_chunks()
+    return pa.concat_arrays(columns)
+
+
+def strings(data: bytes | memoryview, offsets: np.ndarray) -> Strings:
+    """A string column over UTF-8 ``data``; string i is ``data[offsets[i]:offsets[i+1]]``."""
+    offsets = np.ascontiguousarray(offsets, np.int32)
+    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def from_list(values: Iterable[str]) -> Strings:
+    """A string column from Python strings."""
+    encoded = [value.encode("utf-8", "replace") for value in values]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, encoded), np.int32, len(encoded)), out=offsets[1:])
+    return strings(b"".join(encoded), offsets)
+
+
+def integers(values: np.ndarray) -> Any:
+    """An Arrow column over a numpy array, without a copy; masks become booleans."""
+    if values.dtype == np.bool_:
+        bits = np.packbits(values, bitorder="little")
+        return pa.BooleanArray.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def numbers(column: Any) -> np.ndarray:
+    """An integer or boolean Arrow column as numpy; null is 0."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_boolean(column.type):
+        if column.null_count:
+            column = pc.and_kleene(column, pc.is_valid(column))
+        bits = np.frombuffer(column.buffers()[1] or b"", np.uint8)
+        start = column.offset
+        ones = np.unpackbits(bits, count=start + len(column), bitorder="little")[start:].view(np.bool_)
+        if column.null_count:
+            ones = ones & valid(column)
+        return ones
+    width = np.dtype(column.type.to_pandas_dtype())
+    buffer = column.buffers()[1]
+    if buffer is None or not len(column):
+        return np.zeros(len(column), width)
+    return np.frombuffer(buffer, width, len(column), column.offset * width.itemsize)
+
+
+def valid(column: Any) -> np.ndarray:
+    """Which values of a column are not null."""
+    bitmap = column.buffers()[0]
+    if bitmap is None:
+        return np.ones(len(column), np.bool_)
+    bits = np.frombuffer(bitmap, np.uint8)
+    return np.unpackbits(bits, count=column.offset + len(column), bitorder="little")[column.offset :].view(np.bool_)
+
+
+def take(column: Any, index: np.ndarray) -> Any:
+    """The values at these positions, of a numpy or an Arrow column."""
+    if isinstance(column, np.ndarray):
+        return column[index]
+    if isinstance(column, pa.DictionaryArray):
+        return pa.DictionaryArray.from_arrays(integers(numbers(column.indices)[index]), column.dictionary)
+    return column.take(integers(np.ascontiguousarray(index, np.int64)))
+
+
+def lengths(column: Strings) -> np.ndarray:
+    """Octets of each string."""
+    return numbers(pc.binary_length(column))
+
+
+def found(column: Strings, pattern: str) -> np.ndarray:
+    """Which strings a regular expression (RE2) finds something in."""
+    return numbers(pc.match_substring_regex(column, pattern=pattern))
+
+
+def extracted(column: Strings, pattern: str) -> tuple[np.ndarray, dict[str, Strings]]:
+    """Which strings match, and the named groups of those that do (RE2). A string that does not match gives null in the
+    struct but ``''`` in its fields, so the mask is what counts."""
+    struct = pc.extract_regex(column, pattern=pattern)
+    mask = valid(struct)
+    kept = struct if mask.all() else struct.filter(integers(mask))
+    return mask, {field.name: pc.struct_field(kept, indices=[i]) for i, field in enumerate(struct.type)}
+
+
+def encoded(column: Strings) -> Codes:
+    """The same strings, each distinct one held once."""
+    if isinstance(column, pa.DictionaryArray):
+        return column
+    return column.dictionary_encode()
+
+
+def codes(column: Codes) -> np.ndarray:
+    """The position of each value in :func:`values`."""
+    return numbers(column.indices)
+
+
+def values(column: Codes) -> Strings:
+    """The distinct strings of a column of codes."""
+    return column.dictionary
+
+
+def constant(value: str, n: int) -> Codes:
+    """n times the same string."""
+    return pa.DictionaryArray.from_arrays(integers(np.zeros(n, np.int32)), from_list([value]))
+
+
+def coded(index: np.ndarray, names: Strings) -> Codes:
+    """A column of codes from positions in ``names``."""
+    return pa.DictionaryArray.from_arrays(integers(np.ascontiguousarray(index, np.int32)), names)
+
+
+def joined(*columns: Strings) -> Strings:
+    """The strings of some columns, side by side, with a blank between where both say something."""
+    return pc.utf8_trim(pc.binary_join_element_wise(*columns, from_list([" "])[0]), characters=" ")
+
+
+def text(column: Any, i: int) -> str:
+    """One string."""
+    value: str = column[int(i)].as_py()
+    return value
+
+
+def listed(column: Any) -> list[str]:
+    """All strings as Python has them."""
+    out: list[str] = column.to_pylist()
+    return out

@@ -1,0 +1,12 @@
+"""Log formats: one declaration each, two readers for all of them.
+
+``grammars/<slug>.lark`` (``.toml`` if delimited) says what a log looks like; nothing here is named after a format.
+"""
+
+from __future__ import annotations
+
+from smtplog.formats.declaration import Declaration, declaration, declarations
+from smtplog.formats.detection import Candidate, detect, sides_swapped
+from smtplog.formats.readers import Reader, reader
+
+__all__ = ["Candidate", "Declaration", "Reader", "declaration", "declarations", "detect", "reader", "sides_swapped"]

@@ -1,0 +1,73 @@
+"""The parts of the C:/S: notation that one line alone does not say: raw octets, folded lines, times of their own."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from smtplog import events
+from smtplog.events import CLIENT, NO_TIME, SERVER, Events
+from smtplog.lines import EOLS
+
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_RAW_LINE = re.compile(r"([^\r\n]*)(\r+\n|\n|\r|$)")
+
+
+class Unfolder:
+    """Turns the events of one block into the events they stand for; keeps the clock for the next."""
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
+
+    def unfold(self, found: Events, rules: list[str]) -> Events:
+        """``rules`` names the rule of each event."""
+        texts = events.listed(found.text)
+        index: list[int] = []
+        words: list[str] = []
+        kinds: list[int] = []
+        eols: list[int] = []
+        times: list[int] = []
+        for i, (rule, text) in enumerate(zip(rules, texts, strict=True)):
+            if rule == "clock":
+                self.clock = int(found.time[i])
+            elif rule == "wait":
+                self._wait(text)
+            elif rule == "more":
+                if index and found.line[index[-1]] == found.line[i] - 1 and kinds[-1] in (CLIENT, SERVER):
+                    words[-1] = f"{words[-1]} {text.strip()}"
+                    index[-1] = i
+            else:
+                pieces = raw_lines(text) if rule.endswith("_raw") else [(text, int(found.eol[i]))]
+                for piece, eol in pieces:
+                    index.append(i)
+                    words.append(piece)
+                    kinds.append(int(found.kind[i]))
+                    eols.append(eol)
+                    times.append(self.clock)
+        taken = found.take(np.array(index, np.int64))
+        taken.text = events.from_list(words)
+        taken.kind = np.array(kinds, np.uint8)
+        taken.eol = np.array(eols, np.uint8)
+        taken.time = np.array(times, np.int64)
+        return taken
+
+    def _wait(self, text: str) -> None:
+        if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)s?$", text.strip()):
+            start = 0 if self.clock == NO_TIME else self.clock
+            self.clock = start + round(float(match[1]) * 1_000_000)
+
+
+def raw_lines(escaped: str) -> list[tuple[str, int]]:
+    """The lines that a text with the escapes ``\\r \\n \\xNN \\\\`` holds, each with the code of its line end."""
+    named = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\", "0": "\0"}
+    text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[0]), escaped)
+    found = []
+    for match in _RAW_LINE.finditer(text):
+        if match.end() == match.start() and found:
+            break
+        end = "crlf" if len(match[2]) > 1 else {"\n": "lf", "\r": "cr", "": "none"}[match[2]]
+        found.append((match[1], EOLS.index(end)))
+    return found
+
+
