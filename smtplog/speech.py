@@ -103,3 +103,13 @@ def split(line: str) -> tuple[str, str]:
     """Verb in upper case and argument of one client line."""
     verb, _, argument = line.replace("\t", " ").partition(" ")
     return verb.upper(), line[len(verb) :].lstrip(" \t") if argument or verb != line else ""
+
+
+def is_command(line: str) -> bool:
+    """Whether a line begins with a verb of RFC 5321 and looks like its command, typing slips in the argument aside."""
+    verb, argument = split(line)
+    if verb in ("MAIL", "RCPT"):
+        return argument[:5].upper().startswith(("FROM", "TO:", "TO "))
+    if verb in ("DATA", "RSET", "QUIT", "STARTTLS", "NOOP", "HELP"):
+        return not argument
+    return verb in ("EHLO", "HELO", "LHLO", "VRFY", "EXPN", "AUTH", "BDAT") and " " not in argument.strip()[:200]

@@ -1,0 +1,207 @@
+"""From a stream of events to batches of whole dialogs.
+
+A dialog is complete at its close, at the next opening of its key, or when its key has been silent for 200,000 lines —
+never because a block ended. What is open is carried into the next batch. Dialogs come in the order in which they are
+complete, so where a log is cut into blocks changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from smtplog import dialogs, events, model, sessions, transactions, views
+from smtplog.dialogs import Exchanges
+from smtplog.events import CLOSED, NOTE, Events
+from smtplog.sessions import SILENT_LINES, Sessions
+from smtplog.transactions import Transactions
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a log: its name and the number that its first line has in the log, from 1."""
+
+    source: str
+    first: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some whole dialogs, in the order in which they were complete."""
+
+    format: str
+    parts: tuple[Part, ...]
+    sessions: Sessions
+    exchanges: Exchanges
+    transactions: Transactions
+    ids: list[str]
+    order: np.ndarray  #: the sessions in the order in which they were complete
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def dialogs(self, which: Iterable[int] | None = None) -> Iterator[model.Dialog]:
+        """Views of all dialogs or of these sessions, secrets and all."""
+        for number in self.order.tolist() if which is None else which:
+            yield views.dialog(self, number)
+
+    def _part(self, line: int) -> int:
+        return max(i for i, part in enumerate(self.parts) if part.first <= line or i == 0)
+
+    def source_of(self, line: int) -> str:
+        """The file that holds this line of the log."""
+        return self.parts[self._part(line)].source
+
+    def sources_of(self, first: int, last: int) -> tuple[str, ...]:
+        """The files from one line of the log to another."""
+        return tuple(part.source for part in self.parts[self._part(first) : self._part(last) + 1])
+
+    def local(self, line: int) -> int:
+        """The number of a line in its own file."""
+        return int(line) - self.parts[self._part(line)].first + 1
+
+    def client(self, number: int) -> str | None:
+        """Address of the client of a session."""
+        return self._end(self.sessions.events.client, number)
+
+    def server(self, number: int) -> str | None:
+        """Address of the server of a session."""
+        return self._end(self.sessions.events.server, number)
+
+    def _end(self, column: events.Codes, number: int) -> str | None:
+        names = events.values(column)
+        codes = events.codes(column)
+        start = int(self.sessions.first[number])
+        stop = int(self.sessions.first[number + 1]) if number + 1 < len(self.sessions.first) else len(codes)
+        for at in range(start, min(stop, start + 8)):
+            name = events.text(names, codes[at])
+            if name and name != "-":
+                return name
+        return None
+
+
+class Assembler:
+    """Takes the events of one log in the order of its lines, gives batches of whole dialogs."""
+
+    def __init__(self, format: str, *, content_absent: bool) -> None:
+        self.format = format
+        self.content_absent = content_absent
+        self.parts: list[Part] = []
+        self._open: Events | None = None
+        self._fresh: list[Events] = []
+        self._waiting = 0
+        self._ordinals: dict[str, tuple[int, int]] = {}  # key → (sessions so far, line of the last one)
+
+    def add(self, found: Events, last_line: int, *, least: int = 0) -> Batch | None:
+        """Take the events up to a line of the log. There is a batch when as much is new as is open, and at least
+        ``least`` events; so the work stays linear in the size of the log."""
+        kept = np.flatnonzero(found.kind != NOTE)
+        if len(kept) < len(found):
+            found = found.take(kept)
+        if len(found):
+            self._fresh.append(found)
+            self._waiting += len(found)
+        if self._waiting < max(least, 1, len(self._open) if self._open is not None else 0):
+            return None
+        return self._assemble(last_line, final=False)
+
+    def finish(self) -> Batch | None:
+        """The end of the log: what is open ends here."""
+        return self._assemble(0, final=True)
+
+    def _assemble(self, last_line: int, *, final: bool) -> Batch | None:
+        pending = ([self._open] if self._open is not None and len(self._open) else []) + self._fresh
+        self._open, self._fresh, self._waiting = None, [], 0
+        if not pending:
+            return None
+        found = Events.concat(pending)
+        found = found.take(sessions.by_key(found))
+        divided = sessions.divide(found, content_absent=self.content_absent)
+        complete = _completed(divided, last_line, final)
+        self._open = found.take(np.flatnonzero((complete == 0)[divided.session])) if (complete == 0).any() else None
+        real = np.bincount(divided.session, divided.strong, len(divided.first)) > 0
+        wanted = (complete > 0) & real
+        if not wanted.any():
+            return None
+        whole = divided if wanted.all() else _only(divided, wanted)
+        return self._batch(whole, complete[wanted])
+
+    def _batch(self, whole: Sessions, complete: np.ndarray) -> Batch:
+        _without_later_closes(whole)
+        pairs = dialogs.pair(whole, content_absent=self.content_absent)
+        done = transactions.transactions(whole, pairs)
+        transactions.greeting_refused(whole, pairs, done)
+        order = np.lexsort((whole.events.line[whole.first], complete))
+        ids = self._names(whole, order)
+        return Batch(self.format, tuple(self.parts), whole, pairs, done, ids, order)
+
+    def _names(self, whole: Sessions, order: np.ndarray) -> list[str]:
+        names = events.listed(events.values(whole.events.key))
+        codes = events.codes(whole.events.key)
+        lines = whole.events.line
+        ids = [""] * len(order)
+        for number in order.tolist():
+            key = names[codes[whole.first[number]]]
+            line = int(lines[whole.first[number]])
+            count, last = self._ordinals.get(key, (0, 0))
+            if count and line - last > 5 * SILENT_LINES:
+                count = 0
+            self._ordinals[key] = (count + 1, line)
+            ids[number] = f"{key}#{count + 1}"
+        if len(self._ordinals) > 1_000_000:
+            horizon = int(lines.max()) - 5 * SILENT_LINES
+            self._ordinals = {key: value for key, value in self._ordinals.items() if value[1] >= horizon}
+        return ids
+
+
+def _completed(divided: Sessions, last_line: int, final: bool) -> np.ndarray:
+    """The line at which each session was complete; 0 for one that is open."""
+    found = divided.events
+    n = len(divided.first)
+    key = events.codes(found.key)[divided.first]
+    stops = np.append(divided.first[1:], len(found)) - 1
+    complete = np.zeros(n, np.int64)
+    followed = np.flatnonzero(key[1:] == key[:-1])
+    silent = found.line[stops] + SILENT_LINES
+    complete[silent < last_line] = silent[silent < last_line]
+    complete[followed] = np.minimum(found.line[divided.first[followed + 1]], silent[followed])
+    closed = np.full(n, np.iinfo(np.int64).max)
+    at = np.flatnonzero(found.kind == CLOSED)
+    np.minimum.at(closed, divided.session[at], found.line[at])
+    complete = np.where(closed < np.iinfo(np.int64).max, closed, complete)
+    if final:
+        complete[complete == 0] = np.iinfo(np.int64).max
+    return complete
+
+
+def _only(divided: Sessions, wanted: np.ndarray) -> Sessions:
+    """The sessions that are wanted."""
+    keep = np.flatnonzero(wanted[divided.session])
+    session = (np.cumsum(wanted) - 1)[divided.session[keep]]
+    first = np.searchsorted(session, np.arange(int(wanted.sum())))
+    columns = ("code", "goes_on", "verb", "odd", "content", "strong")
+    code, goes_on, verb, odd, content, strong = (getattr(divided, name)[keep] for name in columns)
+    taken = divided.events.take(keep)
+    return Sessions(taken, session, first, code, goes_on, verb, divided.verbs, odd, content, strong)
+
+
+def _without_later_closes(whole: Sessions) -> None:
+    """A log may say twice that a session was closed; it was complete at the first word."""
+    closed = whole.events.kind == CLOSED
+    starts = whole.first[whole.session]
+    again = closed & (sessions.last_before(closed, starts) >= 0)
+    if again.any():
+        kept = _kept(whole, ~again)
+        for name in ("events", "session", "first", "code", "goes_on", "verb", "odd", "content", "strong"):
+            setattr(whole, name, getattr(kept, name))
+
+
+def _kept(whole: Sessions, mask: np.ndarray) -> Sessions:
+    keep = np.flatnonzero(mask)
+    session = whole.session[keep]
+    first = np.searchsorted(session, np.arange(len(whole.first)))
+    columns = ("code", "goes_on", "verb", "odd", "content", "strong")
+    code, goes_on, verb, odd, content, strong = (getattr(whole, name)[keep] for name in columns)
+    return Sessions(whole.events.take(keep), session, first, code, goes_on, verb, whole.verbs, odd, content, strong)

@@ -1,0 +1,40 @@
+"""LMTP: one reply a recipient after the end of data (RFC 2033 section 4.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from smtplog.sessions import Sessions
+
+
+def further_replies(
+    sessions: Sessions,
+    session: np.ndarray,
+    verb: np.ndarray,
+    place: np.ndarray,
+    answer: np.ndarray,
+    first: np.ndarray,
+    verbs: list[str],
+) -> np.ndarray:
+    """How many replies more than one each slot is due, for the sessions that said LHLO.
+
+    Where the log shows a command after the end of data, the replies between the two belong to it; where the next command
+    was pipelined, as many as recipients were accepted.
+    """
+    extra = np.zeros(len(place), np.int64)
+    number = {name: i for i, name in enumerate(verbs)}
+    ends = [number[name] for name in (".", "BDAT LAST") if name in number]
+    replies = first.astype(np.float64)
+    for one in np.unique(session[verb == number["LHLO"]]).tolist():
+        slots = np.flatnonzero(session == one)
+        accepted = 0
+        last_place = float(np.searchsorted(sessions.session, one, side="right"))
+        for i, slot in enumerate(slots.tolist()):
+            if verb[slot] == number.get("RCPT"):
+                accepted += bool(answer[slot] >= 0 and sessions.code[first[answer[slot]]] // 100 == 2)
+            elif verb[slot] in ends:
+                after = place[slots[i + 1]] if i + 1 < len(slots) else last_place
+                came = int(np.searchsorted(replies, after) - np.searchsorted(replies, place[slot]))
+                extra[slot] = max(came - 1, 0) if came else max(accepted - 1, 0)
+                accepted = 0
+    return extra

@@ -1,0 +1,191 @@
+"""Which events make one session, which of them are message text, and where a reply begins and ends.
+
+A session key is not a session: a new one begins at ``opened``, after ``closed``, at a 220 that follows QUIT or that nobody
+asked for, and when the key was silent for 200,000 lines or one hour of log time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from smtplog import events, speech
+from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NO_TIME, NOTE, OPENED, SERVER, TLS, Events
+
+SILENT_LINES = 200_000
+SILENT_TIME = 3600 * 1_000_000  # microseconds
+
+#: Verbs that a 220 answers in the middle of a session.
+_ANSWERED_BY_220 = ("STARTTLS", "X-ANONYMOUSTLS", "XCLIENT", "ATRN")
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The events of some whole sessions, one session after the other, in the order of the log inside each."""
+
+    events: Events
+    session: np.ndarray  #: int64, which session each event belongs to
+    first: np.ndarray  #: position of the first event of each session
+    code: np.ndarray  #: int16, reply code of a server line
+    goes_on: np.ndarray  #: bool, a hyphen after the code
+    verb: np.ndarray  #: int32, position in ``verbs``; -1 on all but commands
+    verbs: list[str]
+    odd: np.ndarray  #: bool, a command line that the strict grammar does not accept
+    content: np.ndarray  #: bool, message text after DATA or BDAT
+    strong: np.ndarray  #: bool, an event that makes a session: not a close, a TLS note or a gap on its own
+
+
+def last_before(mask: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For each position the last one before it where the mask is true, in the same session; -1 where there is none."""
+    at = np.where(mask, np.arange(len(mask)), -1)
+    last = np.empty_like(at)
+    if len(at):
+        last[0] = -1
+        np.maximum.accumulate(at[:-1], out=last[1:])
+    last[last < starts] = -1
+    return last
+
+
+def by_key(found: Events) -> np.ndarray:
+    """The order that puts the events of one key together and leaves their order alone."""
+    return np.argsort(events.codes(found.key), kind="stable")
+
+
+def divide(found: Events, *, content_absent: bool) -> Sessions:
+    """Divide events, sorted by key, into sessions, and say what each event is."""
+    n = len(found)
+    client, server = found.kind == CLIENT, found.kind == SERVER
+    code, goes_on, verb, verbs, odd = _spoken(found, client, server)
+    key = events.codes(found.key)
+    new_key = np.ones(n, np.bool_)
+    new_key[1:] = key[1:] != key[:-1]
+    begins = new_key | _begins(found, new_key, code, goes_on, verb, verbs, client, server)
+    session = np.cumsum(begins) - 1
+    first = np.flatnonzero(begins)
+    strong = (found.kind != CLOSED) & (found.kind != TLS) & (found.kind != GAP) & (found.kind != NOTE)
+    sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, found.kind == CONTENT, strong)
+    if not content_absent:
+        _mark_content(sessions, client, server)
+    sessions.verb[sessions.content | ~client] = -1
+    sessions.odd &= ~sessions.content & client
+    return sessions
+
+
+def _spoken(
+    found: Events, client: np.ndarray, server: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]:
+    """Codes of server lines; verbs of client lines. Each distinct line is looked at once."""
+    n = len(found)
+    code, goes_on = np.zeros(n, np.int16), np.zeros(n, np.bool_)
+    verb, odd = np.full(n, -1, np.int32), np.zeros(n, np.bool_)
+    at = np.flatnonzero(server)
+    lines = events.encoded(events.take(found.text, at))
+    replies = speech.replies(events.values(lines))
+    code[at], goes_on[at] = replies.code[events.codes(lines)], replies.goes_on[events.codes(lines)]
+    at = np.flatnonzero(client)
+    lines = events.take(found.text, at)
+    column = speech.verbs(lines)
+    verbs = events.listed(events.values(column))
+    verb[at] = events.codes(column)
+    odd[at] = ~speech.strict(lines) & ((found.flags[at] & events.INFERRED) == 0)
+    return code, goes_on, verb, verbs, odd
+
+
+def _begins(
+    found: Events,
+    new_key: np.ndarray,
+    code: np.ndarray,
+    goes_on: np.ndarray,
+    verb: np.ndarray,
+    verbs: list[str],
+    client: np.ndarray,
+    server: np.ndarray,
+) -> np.ndarray:
+    n = len(found)
+    kind, before = found.kind, np.roll(found.kind, 1)
+    begins = (kind == OPENED) & (before != OPENED)
+    begins |= (before == CLOSED) & (kind != CLOSED)
+    begins[1:] |= np.diff(found.line) > SILENT_LINES
+    times = np.where(found.time == NO_TIME, 0, found.time)
+    timed = (found.time[1:] != NO_TIME) & (found.time[:-1] != NO_TIME)
+    begins[1:] |= timed & (np.diff(times) > SILENT_TIME)
+    starts = np.maximum.accumulate(np.where(new_key | begins, np.arange(n), 0)) if n else np.zeros(0, np.int64)
+    return begins | _banners(starts, code, goes_on, verb, verbs, client, server)
+
+
+def _banners(
+    starts: np.ndarray,
+    code: np.ndarray,
+    goes_on: np.ndarray,
+    verb: np.ndarray,
+    verbs: list[str],
+    client: np.ndarray,
+    server: np.ndarray,
+) -> np.ndarray:
+    """A 220 that follows QUIT, or one that no command can have asked for, is the greeting of the next session."""
+    server_before = last_before(server, starts)
+    client_before = last_before(client, starts)
+    banner = server & (code == 220)
+    banner &= ~((server_before >= 0) & goes_on[server_before] & (code[server_before] == 220))
+    said = np.where(client_before >= 0, verb[client_before], -1)
+    quits = np.array([name == "QUIT" for name in verbs] + [False])[said]
+    asked = np.array([name in _ANSWERED_BY_220 for name in verbs] + [False])[said]
+    answered = (server_before > client_before) & ~goes_on[server_before]
+    after_greeting = server_before >= 0
+    return banner & after_greeting & (quits | (answered & ~asked))
+
+
+def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) -> None:
+    """Message text: what the client says between a 354 and a lone dot, or between BDAT and its last octet."""
+    found, starts = sessions.events, sessions.first[sessions.session]
+    dots = np.zeros(len(found), np.bool_)
+    maybe = np.flatnonzero(client & (events.lengths(found.text) <= 3))
+    dots[maybe] = np.array([line.rstrip() == "." for line in events.listed(events.take(found.text, maybe))], np.bool_)
+    go_ahead = server & (sessions.code == 354) & ~sessions.goes_on
+    marks = last_before(server | dots, starts)
+    inside = client & (marks >= 0) & go_ahead[marks]
+    sessions.content |= inside & ~dots
+    if (found.kind == CONTENT).any():  # a capture's grammar knows which dot ends a message
+        marks = last_before(server | dots | (found.kind == CONTENT), starts)
+        inside |= client & (marks >= 0) & (found.kind[marks] == CONTENT)
+    _name_dots(sessions, dots & client, inside)
+    _mark_chunks(sessions, client)
+
+
+def _name_dots(sessions: Sessions, dots: np.ndarray, inside: np.ndarray) -> None:
+    """A dot that ends a message has the verb ``.``; any other is a line without a verb."""
+    for name in (".", ""):
+        if name not in sessions.verbs:
+            sessions.verbs.append(name)
+    sessions.verb[dots & inside] = sessions.verbs.index(".")
+    sessions.verb[dots & ~inside] = sessions.verbs.index("")
+    sessions.odd[dots] = (~inside)[dots]
+
+
+def _mark_chunks(sessions: Sessions, client: np.ndarray) -> None:
+    """The octets after BDAT n (RFC 3030 section 2), where the log shows them: lines until n octets are complete."""
+    chunks = [number for number, name in enumerate(sessions.verbs) if name in ("BDAT", "BDAT LAST")]
+    if not chunks:
+        return
+    end = 0
+    for at in np.flatnonzero(np.isin(sessions.verb, chunks) & client & ~sessions.content).tolist():
+        if at < end:
+            sessions.content[at] = True  # looks like BDAT but stands inside a chunk
+            continue
+        due = _chunk_size(events.text(sessions.events.text, at))
+        end = at + 1
+        while end < len(client) and sessions.session[end] == sessions.session[at] and client[end] and due > 0:
+            line = events.text(sessions.events.text, end)
+            if due < len(line.encode()) and speech.is_command(line):
+                break  # the log leaves the octets out; the client goes on
+            if speech.is_command(line) and end == at + 1 and line[:4].upper() in ("BDAT", "QUIT", "MAIL", "RSET"):
+                break
+            due -= len(line.encode()) + 2
+            sessions.content[end] = True
+            end += 1
+
+
+def _chunk_size(command: str) -> int:
+    size = (command.split() + ["", ""])[1]
+    return int(size) if size.isdigit() and len(size) < 19 else 0

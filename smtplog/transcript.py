@@ -1,0 +1,349 @@
+"""``read()``: any number of logs of any size, lazily.
+
+bytes → lines → events → dialogs, block by block; a file larger than memory is the normal case.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smtplog import findings as book
+from smtplog import formats, redact
+from smtplog.batches import Assembler, Batch, Part
+from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError
+from smtplog.events import CLIENT, SERVER, Events
+from smtplog.findings import Finding, Rule
+from smtplog.lines import DEFAULT_SIZE, Block, read_blocks
+from smtplog.model import Dialog
+from smtplog.sources import Source, find, looks_binary, open_source
+from smtplog.suspects import suspects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from smtplog.summary import Summary
+
+#: How much of a file's head is looked at to tell its format, in octets. Fixed, so that block sizes change nothing.
+HEAD = 1 << 18
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What became of one file."""
+
+    source: str
+    format: str = ""
+    confidence: float = 1.0  #: 0 … 1; 1 where the user named the format
+    lines: int = 0
+    dialogs: int = 0
+    not_understood: int = 0
+    first_not_understood: int | None = None
+    error: str | None = None
+    replies_only: bool = False
+    note: str = ""  #: why this format
+
+
+@dataclass(slots=True)
+class _Log:
+    """An open log: its reader, its assembler, the files it was rotated over."""
+
+    reader: formats.Reader
+    assembler: Assembler
+    reports: list[FileReport] = field(default_factory=list)
+    lines: int = 0  # of the files before
+
+
+class Transcript:
+    """Logs that can be asked. Reading happens when a question is asked, again for each question; nothing is kept."""
+
+    def __init__(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        input_format: str | None = None,
+        date: date | None = None,
+        block_size: int | None = None,
+        show_secrets: bool = False,
+    ) -> None:
+        self.paths = [str(path) for path in paths]
+        self.input_format = input_format
+        self.date = date
+        self.show_secrets = show_secrets
+        self.block_size = block_size or int(os.environ.get("SMTPLOG_BLOCK_SIZE", DEFAULT_SIZE))
+        self.files: list[FileReport] = []  #: of the last reading
+        self.skipped: list[tuple[str, str]] = []  #: files met in a directory or by a glob that are no logs: path, reason
+        self.errors: list[str] = []  #: what could not be done of what the user named
+        self.notes = False  #: whether batches' events hold notes
+
+    # -- reading
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches of whole dialogs, in the order in which they are complete."""
+        self.files, self.skipped, self.errors = [], [], []
+        log: _Log | None = None
+        for source in self._sources():
+            report = FileReport(source.path)
+            try:
+                yield from self._file(source, report, log)
+                log = self._open
+            except SmtplogError as error:
+                self._failed(source, report, str(error))
+                log = getattr(self, "_open", None)
+        if log is not None:
+            yield from self._ended(log)
+        self._open = None
+
+    _open: _Log | None = None
+
+    def _sources(self) -> Iterator[Source]:
+        for path in self.paths:
+            try:
+                yield from find([path])
+            except SmtplogError as error:
+                self.errors.append(str(error))
+
+    def _failed(self, source: Source, report: FileReport, sentence: str) -> None:
+        report.error = sentence
+        self._complain(source, sentence)
+
+    def _complain(self, source: Source, sentence: str) -> None:
+        if source.named:
+            self.errors.append(sentence)
+        else:
+            self.skipped.append((source.path, sentence))
+
+    def _file(self, source: Source, report: FileReport, before: _Log | None) -> Iterator[Batch]:
+        self._open = before
+        with open_source(source) as stream:
+            blocks = read_blocks(stream, size=self.block_size)
+            head, blocks = _head(blocks, source)
+            declaration, swapped = self._format(source, head, report)
+            log = before
+            if log is None or log.assembler.format != declaration.slug or declaration.kind == "capture" or not _chained(declaration):
+                if log is not None:
+                    yield from self._ended(log)
+                latest = self.date or _day_of(source)
+                reader = formats.reader(declaration, swapped=swapped, latest=latest)
+                log = _Log(reader, Assembler(declaration.slug, content_absent=declaration.content == "absent"))
+            self._open = log
+            log.assembler.parts.append(Part(source.path, log.lines + 1))
+            log.reports.append(report)
+            self.files.append(report)
+            try:
+                yield from self._blocks(log, blocks, report)
+            except UnreadableError as error:
+                told = f"; the {report.lines:,} lines before that were read" if report.lines else ""
+                report.error = str(error) + told
+                self._complain(source, report.error)
+            if declaration.kind == "capture":
+                yield from self._ended(log)
+                self._open = None
+
+    def _blocks(self, log: _Log, blocks: Iterable[Block], report: FileReport) -> Iterator[Batch]:
+        start = log.lines
+        for block in blocks:
+            shifted = Block(block.data, block.offsets, block.eol, block.flags, block.first + start)
+            found = log.reader.read(shifted)
+            report.lines += len(block)
+            log.lines = start + report.lines
+            yield from self._told(log, log.assembler.add(found, log.lines))
+        end = log.reader.finish()
+        if end is not None:
+            yield from self._told(log, log.assembler.add(end, log.lines))
+        report.not_understood = log.reader.not_understood
+        report.first_not_understood = log.reader.first_not_understood
+        report.replies_only = getattr(log.reader, "replies_only", False)
+
+    def _ended(self, log: _Log) -> Iterator[Batch]:
+        yield from self._told(log, log.assembler.finish())
+
+    def _told(self, log: _Log, batch: Batch | None) -> Iterator[Batch]:
+        if batch is not None:
+            names = {report.source: report for report in log.reports}
+            firsts = batch.sessions.events.line[batch.sessions.first]
+            edges = np.array([part.first for part in batch.parts[1:]], np.int64)
+            counts = np.bincount(np.searchsorted(edges, firsts, side="right"), minlength=len(batch.parts))
+            for part, count in zip(batch.parts, counts.tolist(), strict=True):
+                names[part.source].dialogs += count
+            yield batch
+
+    def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, bool]:
+        if self.input_format:
+            chosen = formats.declaration(self.input_format)
+            report.note = "named by the user"
+        else:
+            candidates = formats.detect(head)
+            if not candidates or candidates[0].score < 0.5:
+                raise UnknownFormatError(_unplaced(source, head, candidates))
+            chosen = formats.declaration(candidates[0].slug)
+            report.confidence, report.note = candidates[0].score, candidates[0].reason
+        report.format = chosen.slug
+        swapped = False
+        if chosen.role == "vote" or chosen.kind == "delimited":
+            swapped = formats.sides_swapped(_fresh_events(chosen, head))
+        return chosen, swapped
+
+    # -- answers
+
+    def __iter__(self) -> Iterator[Dialog]:
+        """The dialogs one by one; secrets are masked unless ``show_secrets``."""
+        for batch in self.batches():
+            yield from self.viewed(batch)
+
+    def viewed(self, batch: Batch, which: Iterable[int] | None = None) -> Iterator[Dialog]:
+        """Views of a batch as they may be shown."""
+        for dialog in batch.dialogs(which):
+            yield dialog if self.show_secrets else redact.redact(dialog)
+
+    def check(self, rules: Iterable[Rule] | None = None) -> Iterator[Finding]:
+        """The findings of these rules (default: all that are on)."""
+        chosen = tuple(rules) if rules is not None else book.chosen()
+        for batch in self.batches():
+            yield from self.findings_of(batch, chosen)
+
+    def findings_of(self, batch: Batch, rules: tuple[Rule, ...]) -> Iterator[Finding]:
+        """The findings in a batch: only dialogs that the walk over the columns found suspect are looked at."""
+        for dialog in self.viewed(batch, suspects(batch, everything=any(each.extra for each in rules))):
+            yield from book.check(dialog, rules)
+
+    def summary(self, rules: Iterable[Rule] | None = None) -> Summary:
+        """Counts of everything, in one reading."""
+        from smtplog.summary import Summary
+
+        chosen = tuple(rules) if rules is not None else book.chosen()
+        total = Summary()
+        for batch in self.batches():
+            total.add(batch, self.findings_of(batch, chosen), mask=not self.show_secrets)
+        total.told(self.files, self.skipped)
+        return total
+
+    @property
+    def dialogs(self) -> pd.DataFrame:
+        """One row a dialog; columns in :func:`smtplog.tables.dialogs_frame`."""
+        from smtplog import tables
+
+        return tables.dialogs_frame(self)
+
+    @property
+    def exchanges(self) -> pd.DataFrame:
+        """One row an exchange; columns in :func:`smtplog.tables.exchanges_frame`."""
+        from smtplog import tables
+
+        return tables.exchanges_frame(self)
+
+    @property
+    def transactions(self) -> pd.DataFrame:
+        """One row a transaction; columns in :func:`smtplog.tables.transactions_frame`."""
+        from smtplog import tables
+
+        return tables.transactions_frame(self)
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding; columns in :func:`smtplog.tables.findings_frame`."""
+        from smtplog import tables
+
+        return tables.findings_frame(self.check())
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row an event; columns in :func:`smtplog.tables.events_frame`."""
+        from smtplog import tables
+
+        return tables.events_frame(self)
+
+    def __repr__(self) -> str:
+        return f"<smtplog.Transcript of {', '.join(self.paths)}>"
+
+    def _repr_html_(self) -> str:
+        from smtplog import tables
+
+        return tables.overview_html(self.summary())
+
+
+def read(
+    *paths: str | Path,
+    input_format: str | None = None,
+    date: date | None = None,
+    block_size: int | None = None,
+    show_secrets: bool = False,
+) -> Transcript:
+    """Open logs: files, directories, globs, ``-``; compressed or not; each format told from its head.
+
+    ``date`` is the day of the log, for stamps without a year. Nothing is read before a question is asked; what cannot be
+    read then stands in ``errors`` and ``skipped``.
+    """
+    return Transcript(paths, input_format=input_format, date=date, block_size=block_size, show_secrets=show_secrets)
+
+
+def _chained(declaration: formats.Declaration) -> bool:
+    """Whether a session may go on in the next file: where lines bear a key."""
+    return declaration.kind == "delimited" or "KEY" in declaration.grammar
+
+
+def _head(blocks: Iterator[Block], source: Source) -> tuple[Block, Iterator[Block]]:
+    """The head of a file as one block, and all blocks again."""
+    seen: list[Block] = []
+    size = 0
+    for block in blocks:
+        seen.append(block)
+        size += len(block.data)
+        if size >= HEAD:
+            break
+    if not seen:
+        raise UnreadableError(f"{source.path} is empty: there is nothing to analyse; check where the log was written to")
+    head = _cut(_joined(seen))
+    reason = looks_binary(head.data[: 1 << 16])
+    if reason:
+        raise UnreadableError(f"{source.path} is no text: {reason}")
+    return head, chain(seen, blocks)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    ends = np.cumsum([0] + [len(block.data) for block in blocks])
+    parts = [block.offsets[1:] + end for block, end in zip(blocks, ends.tolist(), strict=False)]
+    offsets = np.concatenate([np.zeros(1, np.int32), *parts]).astype(np.int32)
+    eol, flags = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("eol", "flags"))
+    return Block(b"".join(bytes(block.data) for block in blocks), offsets, eol, flags, blocks[0].first)
+
+
+def _cut(block: Block) -> Block:
+    """The lines that end within the first HEAD octets, one at least."""
+    n = max(int(np.searchsorted(block.offsets, HEAD, side="right")) - 1, 1)
+    if n >= len(block):
+        return block
+    end = int(block.offsets[n])
+    return Block(bytes(block.data[:end]), block.offsets[: n + 1], block.eol[:n], block.flags[:n], block.first)
+
+
+def _fresh_events(declaration: formats.Declaration, head: Block) -> Events:
+    reader = formats.reader(declaration)
+    found = reader.read(head)
+    return found.take(np.flatnonzero((found.kind == CLIENT) | (found.kind == SERVER)))
+
+
+def _day_of(source: Source) -> date | None:
+    """The day of a file's time stamp, for stamps without a year."""
+    try:
+        return datetime.fromtimestamp(Path(source.path).stat().st_mtime, UTC).date()
+    except (OSError, ValueError):
+        return None  # standard input has none
+
+
+def _unplaced(source: Source, head: Block, candidates: list[Any]) -> str:
+    near = ", ".join(f"{each.slug} ({each.reason})" for each in candidates[:3])
+    nearest = f"the nearest are {near}" if near else "no line bears the signature of a known format"
+    return (
+        f"{source.path} ({len(head):,} lines looked at) holds no SMTP dialog in a format that is known here: {nearest}; "
+        "name one with --input-format (see smtplog formats)"
+    )

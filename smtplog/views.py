@@ -1,0 +1,327 @@
+"""Views: a :class:`smtplog.model.Dialog` of the columns, made when somebody asks for one."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from smtplog import events, model, reference, speech, states
+from smtplog.dialogs import END_OF_DATA
+from smtplog.events import CLIENT, CONTENT, INFERRED, KINDS, NO_TIME, SERVER
+from smtplog.lines import EOLS
+
+if TYPE_CHECKING:
+    from smtplog.batches import Batch
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Queue ids in the reply to the end of data, by server software.
+_QUEUE_IDS = (
+    re.compile(r"queued as ([0-9A-Za-z]+)"),  # Postfix
+    re.compile(r"^OK id=([0-9A-Za-z-]+)"),  # Exim
+    re.compile(r"InternalId=([0-9]+)"),  # Exchange
+    re.compile(r"^([0-9A-Za-z]{8,}) Message accepted for delivery"),  # sendmail
+    re.compile(r"^OK +[0-9]+ ([0-9a-z.-]+) - gsmtp"),  # Gmail
+    re.compile(r"^ok [0-9]+ qp ([0-9]+)"),  # qmail
+    re.compile(r"[Mm]essage (?:queued|accepted)[^0-9A-Za-z]+([0-9A-Fa-f]{8,})"),
+)
+_MESSAGE_ID = re.compile(r"(<[^<> @]{1,200}@[^<> ]{1,200}>)")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^ ]*))?")
+
+
+def dialog(batch: Batch, number: int) -> model.Dialog:
+    """The view of one session of a batch."""
+    return _View(batch, number).dialog()
+
+
+def moment(time: int) -> datetime | None:
+    """A time of the columns as a datetime in UTC."""
+    return None if time == NO_TIME else _EPOCH + timedelta(microseconds=int(time))
+
+
+class _View:
+    def __init__(self, batch: Batch, number: int) -> None:
+        self.batch, self.number = batch, number
+        sessions = batch.sessions
+        self.events, self.sessions, self.pairs = sessions.events, sessions, batch.exchanges
+        self.start = int(sessions.first[number])
+        self.stop = int(sessions.first[number + 1]) if number + 1 < len(sessions.first) else len(sessions.events)
+        span = slice(self.start, self.stop)
+        self.texts = events.listed(self.events.text[self.start : self.stop])
+        self.kinds = self.events.kind[span].tolist()
+        self.lines = self.events.line[span].tolist()
+        self.times = self.events.time[span].tolist()
+        self.is_content = self.sessions.content[span].tolist()
+        self.replies = self._replies()
+        import numpy as np
+
+        self.rows = range(*np.searchsorted(self.pairs.session, [number, number + 1]).tolist())
+
+    def _replies(self) -> dict[int, model.Reply]:
+        import numpy as np
+
+        low, high = np.searchsorted(self.pairs.reply_session, [self.number, self.number + 1]).tolist()
+        begins = {int(self.pairs.reply_first[i]) - self.start: i for i in range(low, high)}
+        members: dict[int, list[int]] = {}
+        current = -1
+        for at, kind in enumerate(self.kinds):
+            if kind == SERVER:
+                current = begins.get(at, current)
+                members.setdefault(current, []).append(at)
+        return {i: self._reply(at) for i, at in members.items() if i >= 0}
+
+    def _reply(self, at: list[int]) -> model.Reply:
+        raw = tuple(self.texts[i] for i in at)
+        words = tuple(speech.words_of(line) for line in raw)
+        status = next((status for each in words if (status := speech.status_of(each))), None)
+        code = speech.code_of(raw[0])
+        line, last = self.batch.local(self.lines[at[0]]), self.batch.local(self.lines[at[-1]])
+        return model.Reply(code, status if code // 100 != 3 else None, words, line, last, moment(self.times[at[0]]), raw)
+
+    def dialog(self) -> model.Dialog:
+        batch, number = self.batch, self.number
+        greeting_row = int(self.pairs.greeting[number])
+        greeting = self.replies.get(greeting_row)
+        exchanges = [self._exchange(row) for row in self.rows]
+        exchanges = self._with_recipients(self._with_content(exchanges))
+        transactions = self._transactions(exchanges)
+        times = [time for time in self.times if time != NO_TIME]
+        software = reference.software(" ".join(greeting.text)) if greeting else None
+        said = [i for i, kind in enumerate(self.kinds) if kind == CLIENT]
+        flags = self.events.flags[self.start : self.stop].tolist()
+        inferred = bool(said) and all(flags[i] & INFERRED for i in said)
+        return model.Dialog(
+            id=batch.ids[number],
+            source=batch.source_of(self.lines[0]),
+            format=batch.format,
+            line=batch.local(self.lines[0]),
+            end_line=batch.local(self.lines[-1]),
+            started=moment(min(times)) if times else None,
+            ended=moment(max(times)) if times else None,
+            client=batch.client(number),
+            server=batch.server(number),
+            server_software=software,
+            greeting=greeting,
+            exchanges=tuple(exchanges),
+            transactions=tuple(transactions),
+            events=tuple(self._events()),
+            outcome=model.OUTCOMES[int(batch.transactions.session_outcome[number])],
+            end=model.ENDS[int(batch.transactions.end[number])],
+            profiles=self._profiles(exchanges, greeting),
+            replies_only=inferred,
+            sources=batch.sources_of(self.lines[0], self.lines[-1]),
+        )
+
+    def _exchange(self, row: int) -> model.Exchange:
+        pairs = self.pairs
+        event = int(pairs.event[row])
+        at = event - self.start
+        command = self.texts[at] if event >= 0 else None
+        verb = pairs.verbs[int(pairs.verb[row])]
+        inferred = bool(pairs.inferred[row])
+        if event < 0 and inferred:
+            command = END_OF_DATA if verb == END_OF_DATA else "********"
+        reply = self.replies.get(int(pairs.reply[row]))
+        time = self.times[at] if event >= 0 else NO_TIME
+        answered = reply.time if reply else None
+        sent = moment(time)
+        latency = (answered - sent).total_seconds() if sent and answered and answered >= sent else None
+        argument = speech.split(command)[1] if command and verb not in (".", "AUTH-RESPONSE") else ""
+        member = int(self.batch.transactions.of_exchange[row])
+        return model.Exchange(
+            line=None if event < 0 or inferred else self.batch.local(self.lines[at]),
+            time=sent,
+            command=command,
+            verb="BDAT" if verb == "BDAT LAST" else verb,
+            argument=argument,
+            inferred=inferred,
+            state=states.STATES[int(pairs.state[row])],
+            tls=bool(pairs.tls[row]),
+            authenticated=bool(pairs.authenticated[row]),
+            transaction=None if member < 0 else member - self._first_transaction(),
+            recipient=None,
+            reply=reply,
+            latency=latency,
+            pipelined=bool(pairs.pipelined[row]),
+            odd=bool(self.sessions.odd[event]) if event >= 0 else False,
+            eol=EOLS[int(self.events.eol[event])] if event >= 0 else "none",
+            content=None,
+        )
+
+    def _first_transaction(self) -> int:
+        import numpy as np
+
+        return int(np.searchsorted(self.batch.transactions.session, self.number))
+
+    def _with_content(self, exchanges: list[model.Exchange]) -> list[model.Exchange]:
+        """Hang message text on its end of data, on its BDAT, or on DATA where it never ended."""
+        from dataclasses import replace
+
+        places = [float(self.pairs.place[row]) - self.start for row in self.rows]
+        runs: list[list[int]] = []
+        for i in range(len(self.kinds)):
+            if self.is_content[i] or self.kinds[i] == CONTENT:
+                if runs and not any(runs[-1][-1] < place < i for place in places):
+                    runs[-1].append(i)
+                else:
+                    runs.append([i])
+        for run in runs:
+            before = [i for i, place in enumerate(places) if place < run[0]]
+            after = [i for i, place in enumerate(places) if place > run[-1]]
+            owner = None
+            if after and exchanges[after[0]].verb == END_OF_DATA:
+                owner = after[0]
+            elif before:
+                owner = before[-1]
+            if owner is not None:
+                eols = self.events.eol[self.start : self.stop]
+                content = model.Content(
+                    tuple(self.texts[i] for i in run),
+                    tuple(EOLS[int(eols[i])] for i in run),
+                    self.batch.local(self.lines[run[0]]),
+                )
+                exchanges[owner] = replace(exchanges[owner], content=content)
+        return exchanges
+
+    def _with_recipients(self, exchanges: list[model.Exchange]) -> list[model.Exchange]:
+        """LMTP: the k-th reply to the end of data is about the k-th accepted recipient."""
+        from dataclasses import replace
+
+        if not any(exchange.verb == "LHLO" for exchange in exchanges):
+            return exchanges
+        accepted: list[str] = []
+        due: list[str] = []
+        for i, exchange in enumerate(exchanges):
+            if exchange.verb == "RCPT" and exchange.severity == 2:
+                accepted.append(path(exchange.argument))
+            elif exchange.verb == END_OF_DATA:
+                due = due if i and exchanges[i - 1].verb == END_OF_DATA else accepted
+                exchanges[i] = replace(exchange, recipient=due[0] if due else None)
+                due = due[1:]
+                accepted = []
+        return exchanges
+
+    def _events(self) -> list[model.Event]:
+        import bisect
+
+        places = [float(self.pairs.place[row]) - self.start for row in self.rows]
+        found = []
+        for at, kind in enumerate(self.kinds):
+            if kind not in (CLIENT, SERVER, CONTENT):
+                before = bisect.bisect_left(places, at)
+                line, time = self.batch.local(self.lines[at]), moment(self.times[at])
+                found.append(model.Event(KINDS[kind], self.texts[at], line, time, before))
+        return found
+
+    def _profiles(self, exchanges: list[model.Exchange], greeting: model.Reply | None) -> frozenset[str]:
+        found = set()
+        verbs = {exchange.verb for exchange in exchanges}
+        if "LHLO" in verbs or (greeting and any("LMTP" in text.upper().split() for text in greeting.text)):
+            found.add("lmtp")
+        if verbs & {"X-EXPS", "X-ANONYMOUSTLS", "XEXCH50"} or any(verb.startswith(("XSHADOW", "XPROXY")) for verb in verbs):
+            found.add("exchange-internal")
+        server = self.batch.server(self.number) or ""
+        if server.endswith((":587", ":465")):
+            found.add("submission")
+        if server.endswith(":465") or any(e.kind == "tls" and e.text == "active" for e in self._events()):
+            found.add("implicit-tls")
+        if "VERB" in verbs:
+            found.add("verb")
+        if "XCLIENT" in verbs:
+            found.add("proxied")
+        if not (self.events.eol[self.start : self.stop] == EOLS.index("crlf")).any():
+            found.add("text-capture")
+        return frozenset(found)
+
+    def _transactions(self, exchanges: list[model.Exchange]) -> list[model.Transaction]:
+        import numpy as np
+
+        all_of_them = self.batch.transactions
+        low, high = np.searchsorted(all_of_them.session, [self.number, self.number + 1]).tolist()
+        return [self._transaction(t, [e for e in exchanges if e.transaction == t - low]) for t in range(low, high)]
+
+    def _transaction(self, number: int, members: list[model.Exchange]) -> model.Transaction:
+        every = self.batch.transactions
+        decided = int(every.decided[number])
+        reply = self.replies.get(int(self.pairs.reply[decided])) if decided >= 0 else None
+        mail = next((e for e in members if e.verb == "MAIL"), None)
+        content = _content([e.content for e in members if e.content])
+        subject, message_id = _header(content, "subject"), _header(content, "message-id")
+        outcome = model.OUTCOMES[int(every.outcome[number])]
+        words = " ".join(reply.text) if reply else ""
+        done = outcome in ("delivered", "partial")
+        return model.Transaction(
+            mail_from=path(mail.argument) if mail else None,
+            parameters=parameters(mail.argument) if mail else {},
+            recipients=tuple(_recipient(e) for e in members if e.verb == "RCPT"),
+            content=content,
+            subject=subject,
+            outcome=outcome,
+            code=reply.code if reply else None,
+            enhanced=reply.enhanced if reply else None,
+            queue_id=queue_id(words) if done else None,
+            message_id=message_id or (_message_id(words) if done else None),
+            line=members[0].line if members else None,
+        )
+
+
+def _recipient(exchange: model.Exchange) -> model.Recipient:
+    reply = exchange.reply
+    return model.Recipient(
+        path(exchange.argument),
+        exchange.severity == 2,
+        reply.code if reply else None,
+        reply.enhanced if reply else None,
+        parameters(exchange.argument),
+    )
+
+
+def path(argument: str) -> str:
+    """The address of ``FROM:<a@b> …`` or ``TO: a@b …``, without brackets and source route."""
+    rest = argument.partition(":")[2].strip()
+    if rest.startswith("<"):
+        address = rest[1:].partition(">")[0]
+    else:
+        address = rest.partition(" ")[0]
+    if address.startswith("@") and ":" in address:
+        address = address.partition(":")[2]
+    return address
+
+
+def parameters(argument: str) -> dict[str, str | None]:
+    """The ESMTP parameters behind a path, keyword in upper case."""
+    rest = argument.partition(":")[2].strip()
+    rest = rest.partition(">")[2] if rest.startswith("<") else rest.partition(" ")[2]
+    return {match[1].upper(): match[2] for match in _PARAMETER.finditer(rest)}
+
+
+def queue_id(words: str) -> str | None:
+    """The queue id that the text of a reply to the end of data gives."""
+    words = words.removeprefix(speech.status_of(words) or "").strip()
+    return next((match[1] for pattern in _QUEUE_IDS if (match := pattern.search(words))), None)
+
+
+def _message_id(words: str) -> str | None:
+    match = _MESSAGE_ID.search(words)
+    return match[1] if match else None
+
+
+def _content(parts: list[model.Content]) -> model.Content | None:
+    if not parts:
+        return None
+    lines = tuple(line for part in parts for line in part.lines)
+    return model.Content(lines, tuple(eol for part in parts for eol in part.eol), parts[0].line)
+
+
+def _header(content: model.Content | None, name: str) -> str | None:
+    """A header field of the message text, folded lines joined (RFC 5322 section 2.2.3)."""
+    value: str | None = None
+    for line in content.lines if content else ():
+        if value is not None and line[:1] in (" ", "\t"):
+            value = f"{value} {line.strip()}"
+        elif value is not None or not line.strip():
+            break
+        elif line.lower().startswith(name + ":"):
+            value = line.partition(":")[2].strip()
+    return value
