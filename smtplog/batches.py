@@ -120,7 +120,8 @@ class Assembler:
         found = found.take(sessions.by_key(found))
         divided = sessions.divide(found, content_absent=self.content_absent)
         complete = _completed(divided, last_line, final)
-        self._open = found.take(np.flatnonzero((complete == 0)[divided.session])) if (complete == 0).any() else None
+        left = np.flatnonzero((complete == 0)[divided.session])
+        self._open = found.take(left[np.argsort(found.line[left], kind="stable")]).compact() if len(left) else None
         real = np.bincount(divided.session, divided.strong, len(divided.first)) > 0
         wanted = (complete > 0) & real
         if not wanted.any():

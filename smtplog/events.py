@@ -51,6 +51,15 @@ class Events:
         """The events at these positions."""
         return Events(*(take(getattr(self, f.name), index) for f in fields(self)))
 
+    def compact(self) -> Events:
+        """The same events, their columns of codes holding no string that none of them bears."""
+        for name in ("key", "client", "server"):
+            column = getattr(self, name)
+            used, index = np.unique(codes(column), return_inverse=True)
+            if len(used) < len(values(column)):
+                setattr(self, name, coded(index, take(values(column), used)))
+        return self
+
     @staticmethod
     def concat(parts: Sequence[Events]) -> Events:
         """All events of all parts, in order."""
@@ -200,6 +209,11 @@ def constant(value: str, n: int) -> Codes:
 def coded(index: np.ndarray, names: Strings) -> Codes:
     """A column of codes from positions in ``names``."""
     return pa.DictionaryArray.from_arrays(integers(np.ascontiguousarray(index, np.int32)), names)
+
+
+def stripped(column: Strings, characters: str) -> Strings:
+    """The strings without these characters at their beginnings."""
+    return pc.utf8_ltrim(column, characters=characters)
 
 
 def joined(*columns: Strings) -> Strings:

@@ -143,7 +143,8 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
     maybe = np.flatnonzero(client & (events.lengths(found.text) <= 3))
     dots[maybe] = np.array([line.rstrip() == "." for line in events.listed(events.take(found.text, maybe))], np.bool_)
     go_ahead = server & (sessions.code == 354) & ~sessions.goes_on
-    marks = last_before(server | dots, starts)
+    go_ahead |= _one_sided(sessions, server)
+    marks = last_before(server | dots | go_ahead, starts)
     inside = client & (marks >= 0) & go_ahead[marks]
     sessions.content |= inside & ~dots
     if (found.kind == CONTENT).any():  # a capture's grammar knows which dot ends a message
@@ -151,6 +152,13 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
         inside |= client & (marks >= 0) & (found.kind[marks] == CONTENT)
     _name_dots(sessions, dots & client, inside)
     _mark_chunks(sessions, client)
+
+
+def _one_sided(sessions: Sessions, server: np.ndarray) -> np.ndarray:
+    """DATA in a session of which the log holds the client's side only: nothing else says that text follows."""
+    heard = np.bincount(sessions.session[server], minlength=len(sessions.first)) > 0
+    data = [number for number, name in enumerate(sessions.verbs) if name == "DATA"]
+    return np.isin(sessions.verb, data) & ~heard[sessions.session]
 
 
 def _name_dots(sessions: Sessions, dots: np.ndarray, inside: np.ndarray) -> None:

@@ -26,19 +26,24 @@ STATES = (
 TRANSACTION_STATES = ("mail", "rcpt", "data", "bdat", "failed")
 HELLO = ("EHLO", "HELO", "LHLO")
 
-_ALWAYS = ("RSET", "NOOP", "HELP", "VRFY", "EXPN", "QUIT")
-_ONCE_READY = (*HELLO, "MAIL", "STARTTLS", "AUTH", "ETRN", "ATRN", "XCLIENT", "XFORWARD", "X-EXPS", "X-ANONYMOUSTLS")
+#: The verbs that open a transaction; the last three are of RFC 821 and obsolete (RFC 5321 appendix F.6).
+MAIL = ("MAIL", "SEND", "SOML", "SAML")
 
-#: state → verbs that RFC 5321 section 4.1.4 and the extensions permit there. Verbs that no table knows are judged by SYN020.
+_ALWAYS = ("RSET", "QUIT", "NOOP", "HELP", "VRFY", "EXPN")
+_QUEUE = ("ETRN", "ATRN")
+_PRIVATE = ("XCLIENT", "XFORWARD", "X-EXPS", "X-ANONYMOUSTLS")
+
+#: state → verbs that RFC 5321 section 4.1.4 and the extensions permit there, the most useful first (that order is what
+#: "legal here: …" shows). Verbs that no table knows are judged by SYN020.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "connected": (),
     "greeted": (*HELLO, *_ALWAYS, "XCLIENT"),
-    "ready": (*_ONCE_READY, *_ALWAYS),
-    "mail": (*HELLO, *_ALWAYS, "RCPT"),
-    "rcpt": (*HELLO, *_ALWAYS, "RCPT", "DATA", "BDAT", "BDAT LAST", "BURL", "XEXCH50"),
+    "ready": ("MAIL", "STARTTLS", "AUTH", *_ALWAYS, *HELLO, *_QUEUE, *_PRIVATE, *MAIL[1:]),
+    "mail": ("RCPT", *_ALWAYS, *HELLO),
+    "rcpt": ("DATA", "RCPT", "BDAT", "BDAT LAST", "BURL", *_ALWAYS, *HELLO, "XEXCH50"),
     "data": (".",),
-    "bdat": (*HELLO, *_ALWAYS, "BDAT", "BDAT LAST", "BURL"),
-    "failed": (*HELLO, *_ALWAYS, "MAIL"),
+    "bdat": ("BDAT", "BDAT LAST", "BURL", *_ALWAYS, *HELLO),
+    "failed": ("RSET", "MAIL", *HELLO, *_ALWAYS[1:]),
     "auth": ("AUTH-RESPONSE",),
     "closing": ("QUIT",),
     "closed": (),
@@ -62,7 +67,7 @@ AFTER: dict[tuple[str, int], After] = {
     ("EHLO", 2): After(transaction="none", hello="EHLO"),
     ("HELO", 2): After(transaction="none", hello="HELO"),
     ("LHLO", 2): After(transaction="none", hello="LHLO"),
-    ("MAIL", 2): After(transaction="mail"),
+    **{(verb, 2): After(transaction="mail") for verb in MAIL},
     ("RCPT", 2): After(transaction="rcpt"),
     ("DATA", 3): After(transaction="data"),
     (".", 2): After(transaction="none"),
@@ -94,8 +99,16 @@ AFTER: dict[tuple[str, int], After] = {
 
 #: Whatever the command was: 421 ends the session (RFC 5321 section 3.8).
 AFTER_421 = After(closing=True)
+_NOTHING = After()
+
+
+def after(verb: str, code: int) -> After:
+    """Where a verb with this reply leads; 421 ends the session whatever the verb was, no reply (code 0) moves nothing."""
+    if code == 421:
+        return AFTER.get((verb, 4), _NOTHING)._replace(closing=AFTER_421.closing)
+    return AFTER.get((verb, code)) or AFTER.get((verb, code // 100), _NOTHING)
 
 
 def legal_in(state: str) -> tuple[str, ...]:
-    """The verbs that would have been legal in a state, for "legal here: …"."""
+    """The verbs that would have been legal in a state, the most useful first, for "legal here: …"."""
     return ALLOWED[state]

@@ -149,7 +149,7 @@ class Summary:
         done, found = batch.transactions, batch.sessions.events
         refused = np.isin(done.session_outcome, (REJECTED, DEFERRED))
         ends = [_address(column, batch.sessions.first) for column in (found.client, found.server)]
-        side = 1 if len(set(ends[0])) <= 1 and any(ends[1]) and not any(ends[0]) else 0
+        side = 1 if not any(address for address, _ in ends[0]) else 0  # a client's log names the servers only
         counted = Counter(ends[side])
         for peer in counted:
             if peer[0]:

@@ -150,7 +150,7 @@ class Transcript:
     def _blocks(self, log: _Log, blocks: Iterable[Block], report: FileReport) -> Iterator[Batch]:
         start = log.lines
         for block in blocks:
-            shifted = Block(block.data, block.offsets, block.eol, block.flags, block.first + start)
+            shifted = block.shifted(start)
             found = log.reader.read(shifted)
             report.lines += len(block)
             log.lines = start + report.lines

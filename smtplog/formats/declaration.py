@@ -25,6 +25,7 @@ class Declaration:
     written: str  #: where the log is written
     enable: str  #: how a user switches it on
     sample: str
+    least: int  #: how many lines must bear the signature
     zone: str  #: ``UTC`` or ``local`` where stamps name none
     peel: tuple[str, ...]
     cut: str  #: capture: a line that begins a session
@@ -73,6 +74,7 @@ def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
         written=head["written"],
         enable=head["enable"],
         sample=head["sample"],
+        least=head.get("least", 1),
         zone=head.get("zone", "local"),
         peel=tuple(head.get("peel", ())),
         cut=head.get("cut", ""),

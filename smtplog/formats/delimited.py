@@ -17,7 +17,7 @@ from smtplog import events
 from smtplog.events import CLIENT, CLOSED, KINDS, NOTE, SERVER, TLS, Events, Strings
 from smtplog.formats.clock import microseconds
 from smtplog.formats.declaration import Declaration
-from smtplog.formats.readers import Reader, column_of
+from smtplog.formats.readers import Reader
 from smtplog.lines import Block
 
 _WANTED = ("time", "key", "event", "text", "context", "here", "there")
@@ -35,8 +35,7 @@ class DelimitedReader(Reader):
         self._separator: str = head["separator"]
 
     def read(self, block: Block) -> Events:
-        lines = column_of(block)
-        skipped = np.flatnonzero(events.found(lines, rf"^\x{{FEFF}}?[ \t]*(?:{self._comment}|$)"))
+        skipped = self._no_rows(block)
         edges = [-1, *skipped.tolist(), len(block)]
         parts = []
         for start, stop in zip(edges, edges[1:], strict=False):
@@ -45,11 +44,18 @@ class DelimitedReader(Reader):
             if stop - start > 1:
                 parts.append(self._rows(block, start + 1, stop))
         if len(skipped):
-            notes = Events.build(
-                np.full(len(skipped), NOTE), block.first + skipped, events.take(lines, skipped), eol=block.eol[skipped]
-            )
-            parts.append(notes)
+            texts = events.from_list([block.line(i) for i in skipped.tolist()])
+            parts.append(Events.build(np.full(len(skipped), NOTE), block.first + skipped, texts, eol=block.eol[skipped]))
         return _ordered(parts) if parts else Events.build(np.zeros(0), np.zeros(0), events.from_list([]))
+
+    def _no_rows(self, block: Block) -> np.ndarray:
+        """The lines that are comments or blank, by their first octets."""
+        starts, stops = block.offsets[:-1], block.offsets[1:]
+        data = np.frombuffer(block.data, np.uint8) if len(block.data) else np.zeros(1, np.uint8)
+        first = data[np.minimum(starts, len(data) - 1)]
+        maybe = np.flatnonzero((starts == stops) | np.isin(first, (ord(self._comment), 0xEF, ord(" "), ord("\t"))))
+        said = [block.line(i).lstrip("\ufeff \t") for i in maybe.tolist()]
+        return maybe[[not line or line.startswith(self._comment) for line in said]] if said else maybe
 
     def _header(self, line: str) -> None:
         line = line.lstrip("\ufeff \t")
@@ -195,6 +201,9 @@ def _whole(column: Any) -> Any:
 
 def _with_line_ends(block: Block, start: int, stop: int) -> bytes:
     """The lines as CSV wants them, one LF behind each."""
+    raw: bytes | None = block.raw
+    if raw is not None and stop - start == len(block):
+        return raw
     first, last = int(block.offsets[start]), int(block.offsets[stop])
     data = np.frombuffer(block.data, np.uint8)[first:last]
     ends = block.offsets[start + 1 : stop + 1] - first

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smtplog import events, speech
-from smtplog.events import CLIENT, SERVER, Events
+from smtplog.events import CLIENT, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
 from smtplog.formats.readers import column_of
 from smtplog.lines import Block
@@ -37,11 +37,19 @@ def detect(head: Block) -> list[Candidate]:
     for declaration in declarations():
         if not declaration.fallback and said:
             hits = events.found(lines, declaration.signature)
-            if hits.any():
+            if int(hits.sum()) >= declaration.least and (declaration.kind != "capture" or _session(lines)):
                 found.append(_candidate(declaration, hits, said, head))
     if not any(candidate.score >= ENOUGH for candidate in found) and said:
         found += [_bare(declaration, head) for declaration in declarations() if declaration.fallback]
     return sorted((each for each in found if each.score > 0), key=lambda each: (-each.score, each.slug))
+
+
+def _session(lines: Strings) -> bool:
+    """Whether a capture holds a reply at all, or says why there is none: Telnet speaks to other servers too."""
+    stripped = events.stripped(lines, " \t>`")
+    replies = speech.replies(stripped).code
+    refused = events.found(lines, r"(?i)unable to connect|connection refused|could not open connection")
+    return bool((replies > 0).any() or refused.any())
 
 
 def _candidate(declaration: Declaration, hits: np.ndarray, said: int, head: Block) -> Candidate:

@@ -1,0 +1,227 @@
+"""The course of a dialog, as the sequence rules ask for it: what the client said, what is certain about the state before
+it, and what the client knew when it said it. No rule is registered here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from smtplog import speech, states
+from smtplog.findings import Hit
+from smtplog.model import Dialog, Event, Exchange
+
+#: Every verb that the state table knows as a command line.
+VERBS = frozenset(verb for verbs in states.ALLOWED.values() for verb in verbs) - {".", "AUTH-RESPONSE", "BDAT LAST"}
+
+#: What may come first after a TLS handshake (RFC 3207 section 4.2, RFC 5321 section 4.1.4).
+_FIRST_AFTER_TLS = (*states.HELLO, "QUIT", "NOOP", "RSET")
+
+_SHOWN = 6  # verbs in "legal here: …"; the rest is an ellipsis
+_HEADER_FIELD = re.compile(r"[!-9;-~]+:([ \t]|$)")  # RFC 5322 section 3.6.8, and the space that everybody writes
+_LAST = re.compile(r"(?i:LAST)\b")
+
+
+def verb_of(exchange: Exchange) -> str:
+    """The verb as the state table has it: ``BDAT LAST`` is a verb of its own."""
+    if exchange.verb == "BDAT" and _LAST.search(exchange.argument):
+        return "BDAT LAST"
+    return exchange.verb
+
+
+def after(exchange: Exchange) -> states.After:
+    """Where the reply to this command led."""
+    return states.after(verb_of(exchange), exchange.reply.code if exchange.reply else 0)
+
+
+def commands(dialog: Dialog) -> Iterator[tuple[int, Exchange]]:
+    """The exchanges whose command stands in the log, with their index. Inferred commands, replies without a command and
+    message text that the server took for commands accuse nobody."""
+    if dialog.replies_only:
+        return
+    text = {i for first, last in rejected_texts(dialog) for i in range(first, last + 1)}
+    for i, exchange in enumerate(dialog.exchanges):
+        if is_said(exchange) and i not in text:
+            yield i, exchange
+
+
+def is_said(exchange: Exchange) -> bool:
+    """Whether the log holds the command line itself."""
+    return exchange.command is not None and not exchange.inferred
+
+
+def group_start(dialog: Dialog, index: int) -> int:
+    """The first exchange of the pipelined group that an exchange belongs to (RFC 2920): the client had read the replies to
+    all before that one, and to none from there on."""
+    while index and dialog.exchanges[index].pipelined:
+        index -= 1
+    return index
+
+
+def origin(dialog: Dialog, index: int) -> int:
+    """Why no transaction, or this one, is open before an exchange: the last MAIL, whatever its answer, or the last command
+    that ended a transaction; -1 where nothing did."""
+    for i in range(index - 1, -1, -1):
+        if dialog.exchanges[i].verb in states.MAIL or after(dialog.exchanges[i]).transaction == "none":
+            return i
+    return -1
+
+
+def ends_message(dialog: Dialog, index: int) -> bool:
+    """Whether an exchange (as :func:`origin` gives it) is the end of a message, whose answer clears all buffers."""
+    return index >= 0 and verb_of(dialog.exchanges[index]) in (".", "BDAT LAST")
+
+
+def discards(dialog: Dialog, index: int) -> bool:
+    """Whether an exchange is an accepted hello that threw an open transaction away (RFC 5321 section 4.1.4)."""
+    exchange = dialog.exchanges[index] if index >= 0 else None
+    if exchange is None or exchange.verb not in states.HELLO or exchange.severity != 2:
+        return False
+    return exchange.state in ("mail", "rcpt", "bdat") and knows_transaction(dialog, index)
+
+
+def without_hello_after_tls(dialog: Dialog, index: int) -> tuple[int, Exchange] | None:
+    """The first command after a STARTTLS that was accepted, if it is none that may stand there (RFC 3207 section 4.2). None
+    where the handshake failed, or where the command was sent before it could be done."""
+    if after(dialog.exchanges[index]).tls is not True or handshake_failed(dialog, index):
+        return None
+    for i, exchange in commands(dialog):
+        if i > index and exchange.verb:
+            early = group_start(dialog, i) <= index or in_doubt(dialog, i)
+            return None if early or exchange.verb in _FIRST_AFTER_TLS else (i, exchange)
+    return None
+
+
+def handshake_failed(dialog: Dialog, index: int) -> bool:
+    """Whether the log says that the TLS handshake after an exchange failed."""
+    return any(event.kind == "tls" and event.text == "failed" and event.before == index + 1 for event in dialog.events)
+
+
+def offers(dialog: Dialog, index: int, keyword: str) -> bool:
+    """Whether the last accepted hello before an exchange was answered with a keyword."""
+    for exchange in reversed(dialog.exchanges[:index]):
+        if exchange.verb in states.HELLO and exchange.severity == 2 and exchange.reply:
+            return any(line.split(" ")[0].upper() == keyword for line in exchange.reply.text[1:])
+    return False
+
+
+# -- what is certain
+
+
+def knows_transaction(dialog: Dialog, index: int) -> bool:
+    """Whether the log tells which transaction, if any, is open before an exchange: it starts with the connection, or an
+    answer since its last gap says so."""
+    return _told(dialog, index, "transaction")
+
+
+def knows_hello(dialog: Dialog, index: int) -> bool:
+    """Whether the log tells if a greeting of the client was accepted before an exchange."""
+    return _told(dialog, index, "hello")
+
+
+def _told(dialog: Dialog, index: int, thing: str) -> bool:
+    gap = max((event.before for event in dialog.events if event.kind == "gap" and event.before <= index), default=-1)
+    if any(getattr(after(dialog.exchanges[i]), thing) is not None for i in range(max(gap, 0), index)):
+        return True
+    return gap < 0 and starts_with_connection(dialog)
+
+
+def starts_with_connection(dialog: Dialog) -> bool:
+    """Whether the log holds the dialog from its beginning, so that a state nobody set is the first state."""
+    return dialog.greeting is not None or any(event.kind == "opened" for event in dialog.events)
+
+
+def in_doubt(dialog: Dialog, index: int) -> bool:
+    """Whether text is known to be missing right before an exchange, or, at ``len(exchanges)``, before the end."""
+    return any(event.kind == "gap" and event.before == index for event in dialog.events)
+
+
+def closed(dialog: Dialog) -> Event | None:
+    """How the log says that the connection ended."""
+    return next((event for event in dialog.events if event.kind == "closed"), None)
+
+
+def is_dark(dialog: Dialog) -> bool:
+    """Whether the dialog went on where the log does not reach: after a STARTTLS that was accepted, or in a gap."""
+    end = len(dialog.exchanges)
+    return (end > 0 and after(dialog.exchanges[-1]).tls is True) or in_doubt(dialog, end)
+
+
+def quits(dialog: Dialog) -> bool:
+    """Whether the client said QUIT, answered or not."""
+    return any(exchange.verb == "QUIT" for exchange in dialog.exchanges)
+
+
+def was_told_to_go(dialog: Dialog) -> bool:
+    """Whether the server ended the session with 421 (RFC 5321 section 3.8)."""
+    return any(exchange.reply is not None and exchange.reply.code == 421 for exchange in dialog.exchanges)
+
+
+def refuses(dialog: Dialog) -> bool:
+    """Whether the greeting turned the client away (RFC 5321 section 3.1, RFC 7504)."""
+    return dialog.greeting is not None and dialog.greeting.code in (421, 521, 554)
+
+
+def counts_replies(dialog: Dialog) -> bool:
+    """Whether each command is due one reply: not where only replies were logged, nor after XACK OFF or VERB."""
+    return not dialog.replies_only and not dialog.profiles & {"xack-off", "verb"}
+
+
+# -- message text sent although DATA was refused
+
+
+def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
+    """First and last exchange of each run of message text after a DATA without 354."""
+    found = []
+    exchanges = dialog.exchanges
+    for i, exchange in enumerate(exchanges):
+        if exchange.verb == "DATA" and exchange.severity in (4, 5):
+            last = _text_after(exchanges, i)
+            if last > i and any(_is_text(each) for each in exchanges[i + 1 : last + 1]):
+                found.append((i + 1, last))
+    return found
+
+
+def _text_after(exchanges: tuple[Exchange, ...], index: int) -> int:
+    """The last line that can be message text: up to a lone dot, or to what is a command beyond doubt."""
+    last = index
+    for i in range(index + 1, len(exchanges)):
+        line = exchanges[i].command
+        if line is None or exchanges[i].inferred or speech.is_command(line):
+            break
+        last = i
+        if line.strip() == ".":
+            break
+    return last
+
+
+def _is_text(exchange: Exchange) -> bool:
+    line = exchange.command or ""
+    return line.strip() == "." or (exchange.verb not in VERBS and _HEADER_FIELD.match(line) is not None)
+
+
+# -- hits and their words
+
+
+def hit(index: int, exchange: Exchange, message: str, **more: Any) -> Hit:
+    """A hit at a command; ``more`` are further fields of the hit."""
+    return Hit(message, line=exchange.line, exchange=index, **more)
+
+
+
+def legal_here(exchange: Exchange, dialog: Dialog) -> str:
+    """The sentence "Legal here: …" for the state before a command, the most useful verbs first."""
+    return _legal(exchange.state, exchange.tls, exchange.authenticated, "lmtp" in dialog.profiles)
+
+
+@cache
+def _legal(state: str, tls: bool, authenticated: bool, lmtp: bool) -> str:
+    words = {"data": "the message text and a lone dot", "auth": "an answer in base64, or * to give up"}
+    if state in words:
+        return f"Legal here: {words[state]}."
+    hidden = {"EHLO", "HELO"} if lmtp else {"LHLO"}
+    hidden |= ({"STARTTLS", "X-ANONYMOUSTLS"} if tls else set()) | ({"AUTH", "X-EXPS"} if authenticated else set())
+    verbs = [verb for verb in states.legal_in("greeted" if state == "connected" else state) if verb not in hidden]
+    return f"Legal here: {', '.join(verbs[:_SHOWN])}{', …' if len(verbs) > _SHOWN else ''}."
