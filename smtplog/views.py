@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtplog import events, model, reference, speech, states
 from smtplog.dialogs import END_OF_DATA
-from smtplog.events import CLIENT, CONTENT, INFERRED, KINDS, NO_TIME, SERVER
+from smtplog.events import CLIENT, CONTENT, KINDS, NO_TIME, OPENED, SERVER
 from smtplog.lines import EOLS
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ class _View:
         transactions = self._transactions(exchanges)
         times = [time for time in self.times if time != NO_TIME]
         software = reference.software(" ".join(greeting.text)) if greeting else None
-        said = [i for i, kind in enumerate(self.kinds) if kind == CLIENT]
-        flags = self.events.flags[self.start : self.stop].tolist()
-        inferred = bool(said) and all(flags[i] & INFERRED for i in said)
+        heard = any(exchange.command is not None and not exchange.inferred for exchange in exchanges)
         return model.Dialog(
             id=batch.ids[number],
             source=batch.source_of(self.lines[0]),
@@ -109,7 +107,7 @@ class _View:
             outcome=model.OUTCOMES[int(batch.transactions.session_outcome[number])],
             end=model.ENDS[int(batch.transactions.end[number])],
             profiles=self._profiles(exchanges, greeting),
-            replies_only=inferred,
+            replies_only=bool(exchanges) and not heard,
             sources=batch.sources_of(self.lines[0], self.lines[-1]),
         )
 
@@ -123,7 +121,7 @@ class _View:
         if event < 0 and inferred:
             command = END_OF_DATA if verb == END_OF_DATA else "********"
         reply = self.replies.get(int(pairs.reply[row]))
-        time = self.times[at] if event >= 0 else NO_TIME
+        time = self.times[at] if event >= 0 and not inferred else NO_TIME
         answered = reply.time if reply else None
         sent = moment(time)
         latency = (answered - sent).total_seconds() if sent and answered and answered >= sent else None
@@ -208,10 +206,12 @@ class _View:
         places = [float(self.pairs.place[row]) - self.start for row in self.rows]
         found = []
         for at, kind in enumerate(self.kinds):
-            if kind not in (CLIENT, SERVER, CONTENT):
+            again = kind == OPENED and at > 0 and self.kinds[at - 1] == OPENED
+            if kind not in (CLIENT, SERVER, CONTENT) and not again:
                 before = bisect.bisect_left(places, at)
                 line, time = self.batch.local(self.lines[at]), moment(self.times[at])
-                found.append(model.Event(KINDS[kind], self.texts[at], line, time, before))
+                text = "" if kind == OPENED else self.texts[at]
+                found.append(model.Event(KINDS[kind], text, line, time, before))
         return found
 
     def _profiles(self, exchanges: list[model.Exchange], greeting: model.Reply | None) -> frozenset[str]:

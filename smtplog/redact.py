@@ -1,0 +1,145 @@
+"""Secrets never leave: what follows AUTH is found by the state of the session and masked by value, raw and decoded,
+wherever it occurs (RFC 4954; RFC 4616 section 2 for PLAIN)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from smtplog import reference
+from smtplog.model import Content, Dialog, Event, Exchange, Reply
+
+MASK = "********"
+_ALREADY = re.compile(r"^(?:\*+|=|<[^<>]*>|\[[^\[\]]*\]|)$")
+_LEAST = 4  # shorter values are masked in AUTH lines only
+
+
+def redact(dialog: Dialog) -> Dialog:
+    """The same dialog with every secret masked."""
+    exchanges = tuple(_auth_masked(dialog.exchanges))
+    values = secrets(dialog)
+    if not values and exchanges == dialog.exchanges:
+        return dialog
+    pattern = _pattern(values)
+    return replace(
+        dialog,
+        exchanges=tuple(_everywhere(exchange, pattern) for exchange in exchanges),
+        greeting=_reply(dialog.greeting, pattern),
+        events=tuple(_event(event, pattern) for event in dialog.events),
+        transactions=tuple(
+            replace(each, content=_content(each.content, pattern), subject=mask(each.subject, pattern) if each.subject else None)
+            for each in dialog.transactions
+        ),
+    )
+
+
+def secrets(dialog: Dialog) -> frozenset[str]:
+    """The secrets of a session: AUTH answers as sent, what they decode to, and the passwords in them."""
+    found: set[str] = set()
+    for exchange in dialog.exchanges:
+        for value in _answers(exchange, dialog):
+            if not _ALREADY.match(value):
+                found |= {value, *_decoded(value)}
+    return frozenset(value for value in found if len(value) >= _LEAST)
+
+
+def _is_auth(exchange: Exchange) -> bool:
+    return exchange.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE")
+
+
+def _answers(exchange: Exchange, dialog: Dialog) -> Iterator[str]:
+    command = exchange.command or ""
+    if exchange.verb in ("AUTH", "X-EXPS"):
+        yield exchange.argument.partition(" ")[2].strip()
+    elif exchange.verb == "AUTH-RESPONSE" or _after_broken_auth(exchange, dialog.exchanges):
+        yield command.strip()
+
+
+def _after_broken_auth(exchange: Exchange, exchanges: tuple[Exchange, ...]) -> bool:
+    """A line that is no command and follows AUTH though the log lost the 334 between them."""
+    if exchange.command is None or not exchange.odd or " " in exchange.command.strip() or reference.verb(exchange.verb):
+        return False
+    at = next((i for i, each in enumerate(exchanges) if each is exchange), 0)
+    for before in reversed(exchanges[:at]):
+        if before.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE"):
+            return before.severity in (0, 3) or before.reply is None or at - exchanges.index(before) < 3
+        if not before.odd or reference.verb(before.verb):
+            return False
+    return False
+
+
+def _decoded(value: str) -> Iterator[str]:
+    try:
+        text = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        yield from (part for part in value.split(":")[1:] if part)  # typed in clear: user:password
+        return
+    parts = [part for part in re.split(r"[\x00\x01]", text) if part]
+    yield text
+    if len(parts) > 1:
+        password = parts[-1].removeprefix("auth=").removeprefix("Bearer ")
+        yield password
+        yield base64.b64encode(password.encode()).decode()
+    elif " " in text:
+        yield text.rpartition(" ")[2]  # CRAM-MD5: user and digest
+
+
+def _auth_masked(exchanges: tuple[Exchange, ...]) -> Iterator[Exchange]:
+    for exchange in exchanges:
+        value = exchange.argument.partition(" ")[2].strip() if exchange.verb in ("AUTH", "X-EXPS") else ""
+        if value and not _ALREADY.match(value):
+            head, _, _ = (exchange.command or "").partition(value)
+            argument = exchange.argument.partition(" ")[0]
+            yield replace(exchange, command=head + MASK, argument=f"{argument} {MASK}")
+        elif exchange.verb == "AUTH-RESPONSE" or _after_broken_auth(exchange, exchanges):
+            kept = exchange.command is None or _ALREADY.match(exchange.command.strip())
+            yield exchange if kept else replace(exchange, command=MASK, argument="", verb=_verb(exchange))
+        else:
+            yield exchange
+
+
+def _verb(exchange: Exchange) -> str:
+    return exchange.verb if _is_auth(exchange) else "AUTH-RESPONSE"
+
+
+def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
+    if not values:
+        return None
+    return re.compile("|".join(re.escape(value) for value in sorted(values, key=lambda value: (-len(value), value))))
+
+
+def mask(text: str, pattern: re.Pattern[str] | None) -> str:
+    """A text with every secret in it masked."""
+    return pattern.sub(MASK, text) if pattern and text else text
+
+
+def _everywhere(exchange: Exchange, pattern: re.Pattern[str] | None) -> Exchange:
+    reply = _reply(exchange.reply, pattern)
+    if _is_auth(exchange):
+        return replace(exchange, reply=reply)
+    command = mask(exchange.command, pattern) if exchange.command else exchange.command
+    argument = mask(exchange.argument, pattern)
+    verb = mask(exchange.verb, pattern)
+    return replace(
+        exchange, command=command, argument=argument, verb=verb, reply=reply, content=_content(exchange.content, pattern)
+    )
+
+
+def _reply(reply: Reply | None, pattern: re.Pattern[str] | None) -> Reply | None:
+    if reply is None or pattern is None or not any(pattern.search(line) for line in reply.raw):
+        return reply
+    text = tuple(mask(line, pattern) for line in reply.text)
+    return replace(reply, text=text, raw=tuple(raw[: len(raw) - len(old)] + new for raw, old, new in zip(reply.raw, reply.text, text, strict=True)))
+
+
+def _content(content: Content | None, pattern: re.Pattern[str] | None) -> Content | None:
+    if content is None or pattern is None:
+        return content
+    return replace(content, lines=tuple(mask(line, pattern) for line in content.lines))
+
+
+def _event(event: Event, pattern: re.Pattern[str] | None) -> Event:
+    return replace(event, text=mask(event.text, pattern))

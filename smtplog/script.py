@@ -1,0 +1,130 @@
+"""The C:/S: notation (RFC 5321 appendix D): what ``show`` prints, what the format ``cs-dialog`` reads back.
+
+``C: `` and ``S: `` are lines, their line ends implied. ``C!: `` and ``S!: `` hold raw octets with the escapes ``\\r \\n \\t \\\\ \\xNN``
+and no implied line end. ``C?: `` is a command that the log does not hold. ``*: `` is an event: ``connect [client -> server]``,
+``close [client|server|timeout]``, ``tls ok|active|failed``, ``gap …``, ``at <ISO time>`` (the time of the lines that follow).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from smtplog.model import Dialog, Exchange, Reply
+
+_ENDS = {"crlf": "\\r\\n", "lf": "\\n", "cr": "\\r", "none": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptLine:
+    """One line of the notation and where it stands in the log."""
+
+    text: str
+    line: int  #: of the log; 0 where the log holds none
+    time: datetime | None = None
+    exchange: int | None = None  #: index of the exchange whose command or reply it is
+
+
+def script(dialog: Dialog) -> list[ScriptLine]:
+    """The lines of a dialog in the order of the log."""
+    crlf = any(exchange.eol == "crlf" for exchange in dialog.exchanges)
+    found: list[tuple[tuple[float, int], ScriptLine]] = []
+    if dialog.greeting:
+        found += [((each.line, 1), each) for each in _reply(dialog.greeting, None)]
+    for i, exchange in enumerate(dialog.exchanges):
+        found += _exchange(exchange, i, crlf)
+    for event in dialog.events:
+        text = _event(event.kind, event.text, dialog)
+        if text:
+            found.append(((event.line, 0 if event.kind == "opened" else 2), ScriptLine(text, event.line, event.time)))
+    found.sort(key=lambda item: item[0])
+    return [line for _, line in found]
+
+
+def _exchange(exchange: Exchange, index: int, crlf: bool) -> Iterator[tuple[tuple[float, int], ScriptLine]]:
+    reply = exchange.reply
+    if exchange.command is not None:
+        at = exchange.line if exchange.line is not None else (reply.line - 0.5 if reply else 0)
+        if exchange.inferred:
+            text = f"C?: {exchange.command}".rstrip(" ") if exchange.command else "C?:"
+        else:
+            text = _said("C", exchange.command, exchange.eol, crlf)
+        content = exchange.content
+        if content is not None:
+            for i, (line, eol) in enumerate(zip(content.lines, content.eol, strict=True)):
+                yield (content.line + i, 0), ScriptLine(_said("C", line, eol, crlf), content.line + i, None, index)
+            if exchange.verb == "." and exchange.line is None:
+                at = max(at, content.line + len(content.lines) - 0.5)
+        yield (at, 0), ScriptLine(text, exchange.line or 0, exchange.time, index)
+    if reply is not None:
+        for each in _reply(reply, index):
+            yield (each.line, 1), each
+
+
+def _reply(reply: Reply, index: int | None) -> list[ScriptLine]:
+    spread = reply.end_line - reply.line == len(reply.raw) - 1
+    return [
+        ScriptLine(_said("S", raw, "crlf", True), reply.line + i if spread else reply.line, reply.time, index)
+        for i, raw in enumerate(reply.raw)
+    ]
+
+
+def _said(side: str, text: str, eol: str, crlf: bool) -> str:
+    odd_end = crlf and eol in ("lf", "cr")
+    if odd_end or text != text.strip(" \t") or any(ord(c) < 32 or ord(c) == 127 for c in text) or "{" in text:
+        return f"{side}!: {escaped(text)}{_ENDS[eol] if odd_end else _ENDS['crlf']}"
+    return f"{side}: {text}" if text else f"{side}:"
+
+
+def escaped(text: str) -> str:
+    """A line with the escapes of ``C!:``."""
+    named = {"\r": "\\r", "\n": "\\n", "\t": "\\t", "\\": "\\\\"}
+    edges = {0, len(text) - 1}
+    return "".join(
+        named.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 or c == "{" or (c == " " and i in edges) else c)
+        for i, c in enumerate(text)
+    )
+
+
+def _event(kind: str, text: str, dialog: Dialog) -> str:
+    if kind == "opened":
+        ends = f" {dialog.client or '-'} -> {dialog.server or '-'}" if dialog.client or dialog.server else ""
+        return f"*: connect{ends}"
+    if kind == "closed":
+        return f"*: close {text}".rstrip()
+    if kind == "tls":
+        return f"*: tls {text or 'ok'}"
+    if kind == "gap":
+        return f"*: gap {text}".rstrip()
+    return ""
+
+
+def show(dialog: Dialog) -> str:
+    """A dialog in the C:/S: notation, times where they change."""
+    lines: list[str] = []
+    now: datetime | None = None
+    for each in script(dialog):
+        if each.time is not None and each.time != now:
+            now = each.time
+            lines.append(f"*: at {now.isoformat()}")
+        lines.append(each.text)
+    return "\n".join(lines) + "\n"
+
+
+def excerpt(dialog: Dialog, line: int, end_line: int, column: int | None = None) -> str:
+    """The lines of a dialog around a place of its log, a marker under the fault."""
+    lines = [each for each in script(dialog) if not each.text.startswith("*: connect") or each.line == line]
+    at = next((i for i, each in enumerate(lines) if each.line >= line), len(lines) - 1)
+    if not lines:
+        return ""
+    same = [i for i in range(at, len(lines)) if lines[at].exchange is not None and lines[i].exchange == lines[at].exchange]
+    last = min(max([at, *same]), at + 5)
+    shown = []
+    for i in range(max(at - 2, 0), min(last + 1, len(lines))):
+        text = lines[i].text
+        shown.append(text if len(text) <= 160 else text[:157] + "...")
+        if i == at:
+            marker = " " * (text.find(": ") + 2) + (" " * (column - 1) + "^" if column else "^" * min(max(len(text) - 3, 1), 100))
+            shown.append(marker)
+    return "\n".join(shown)
