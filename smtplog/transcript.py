@@ -124,7 +124,7 @@ class Transcript:
         self._open = before
         with open_source(source) as stream:
             blocks = read_blocks(stream, size=self.block_size)
-            head, blocks = _head(blocks, source)
+            head, blocks = head_of(blocks, source)
             declaration, swapped = self._format(source, head, report)
             log = before
             if log is None or log.assembler.format != declaration.slug or declaration.kind == "capture" or not _chained(declaration):
@@ -181,7 +181,7 @@ class Transcript:
             report.note = "named by the user"
         else:
             candidates = formats.detect(head)
-            if not candidates or candidates[0].score < 0.5:
+            if not candidates or candidates[0].score < formats.ENOUGH:
                 raise UnknownFormatError(_unplaced(source, head, candidates))
             chosen = formats.declaration(candidates[0].slug)
             report.confidence, report.note = candidates[0].score, candidates[0].reason
@@ -289,7 +289,7 @@ def _chained(declaration: formats.Declaration) -> bool:
     return declaration.kind == "delimited" or "KEY" in declaration.grammar
 
 
-def _head(blocks: Iterator[Block], source: Source) -> tuple[Block, Iterator[Block]]:
+def head_of(blocks: Iterator[Block], source: Source) -> tuple[Block, Iterator[Block]]:
     """The head of a file as one block, and all blocks again."""
     seen: list[Block] = []
     size = 0

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from smtplog.formats.declaration import Declaration, declaration, declarations
-from smtplog.formats.detection import Candidate, detect, sides_swapped
+from smtplog.formats.detection import ENOUGH, Candidate, detect, sides_swapped
 from smtplog.formats.readers import Reader, reader
 
-__all__ = ["Candidate", "Declaration", "Reader", "declaration", "declarations", "detect", "reader", "sides_swapped"]
+__all__ = ["ENOUGH", "Candidate", "Declaration", "Reader", "declaration", "declarations", "detect", "reader", "sides_swapped"]

@@ -1,0 +1,5 @@
+"""``python -m smtplog``."""
+
+from smtplog.cli import main
+
+main()

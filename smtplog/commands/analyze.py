@@ -1,0 +1,50 @@
+"""Say what happened in logs: the steps of one session, or the summary of many."""
+
+from __future__ import annotations
+
+import json
+
+from smtplog.output import Day, InputFormat, Output, OutputFormat, Page, Paths, ShowSecrets, finished, leave, one_of, opened
+
+#: So many dialogs are told one by one beside the summary.
+FEW = 5
+
+
+def command(
+    paths: Paths,
+    input_format: InputFormat = None,
+    date: Day = None,
+    output_format: OutputFormat = "text",
+    output: Output = None,
+    show_secrets: ShowSecrets = False,
+) -> None:
+    """Say what happened: of one session each step with its verdict, what went wrong and what to do; of many the summary."""
+    from smtplog import findings
+    from smtplog.summary import Summary
+
+    one_of(output_format, "text", "json")
+    transcript = opened(paths, input_format, date, show_secrets)
+    page = Page(output)
+    rules = findings.chosen()
+    total = Summary()
+    few = []
+    for batch in transcript.batches():
+        found = list(transcript.findings_of(batch, rules))
+        total.add(batch, found, mask=not show_secrets)
+        if output_format == "text" and len(few) <= FEW:
+            few += list(transcript.viewed(batch, batch.order.tolist()[: FEW + 1 - len(few)]))
+    total.told(transcript.files, transcript.skipped)
+    if output_format == "json":
+        page.line(json.dumps(total.to_json(), ensure_ascii=False, indent=1))
+    elif total.dialogs == 1:
+        from smtplog.note import write
+
+        write(page, few[0], findings.check(few[0], rules), transcript.files)
+    elif total.dialogs:
+        from smtplog.overview import write as overview
+
+        overview(page, total, few if len(few) <= FEW else [], transcript.files)
+    elif transcript.files:
+        page.line("No dialog: the logs were read and hold no SMTP session.")
+    page.close()
+    leave(finished(transcript))

@@ -1,0 +1,49 @@
+"""Print the dialogs of logs in the C:/S: notation, or as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from smtplog.output import Day, InputFormat, Output, OutputFormat, Page, Paths, ShowSecrets, finished, leave, one_of, opened, printable
+
+
+def command(
+    paths: Paths,
+    input_format: InputFormat = None,
+    date: Day = None,
+    output_format: OutputFormat = "text",
+    output: Output = None,
+    show_secrets: ShowSecrets = False,
+    dialog: Annotated[str | None, typer.Option("--dialog", help="Only the dialog with this id.")] = None,
+) -> None:
+    """Print the dialogs of logs in the C:/S: notation (text), or as JSON (json, jsonl: one dialog a line)."""
+    import json
+
+    from smtplog import findings, script
+    from smtplog.jsonview import dialog_to_json
+
+    one_of(output_format, "text", "json", "jsonl")
+    transcript = opened(paths, input_format, date, show_secrets)
+    page = Page(output)
+    rules = findings.chosen()
+    objects, first = [], True
+    for each in transcript:
+        if dialog is not None and each.id != dialog:
+            continue
+        if output_format == "text":
+            if not first:
+                page.line()
+            page.line(page.paint(f"# {printable(each.id)}  {printable(each.source)}:{each.line}", "dim"))
+            for line in script.show(each).splitlines():
+                page.line(page.paint(printable(line), "blue" if line.startswith("C") else ""))
+        elif output_format == "jsonl":
+            page.line(json.dumps(dialog_to_json(each, findings.check(each, rules)), ensure_ascii=False))
+        else:
+            objects.append(dialog_to_json(each, findings.check(each, rules)))
+        first = False
+    if output_format == "json":
+        page.line(json.dumps(objects, ensure_ascii=False, indent=1))
+    page.close()
+    leave(finished(transcript))

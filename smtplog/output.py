@@ -1,0 +1,148 @@
+"""Text for eyes: safe for a terminal, aligned, coloured only where colour means something."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from smtplog.errors import UsageError
+
+Paths = Annotated[list[str], typer.Argument(help="Logs: files, directories, globs, - for standard input; packed or not.")]
+InputFormat = Annotated[str | None, typer.Option("--input-format", help="The log format; default: told from the file.")]
+Day = Annotated[str | None, typer.Option("--date", help="The day of the log (YYYY-MM-DD), for stamps without a year.")]
+OutputFormat = Annotated[str, typer.Option("--output-format", help="text, json …")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask what follows AUTH.")]
+
+COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
+SEVERITY = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def printable(text: str) -> str:
+    """A text of a log as a terminal may see it: controls in caret or \\x notation, no bidirectional overrides."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(c) for c in text)
+
+
+def _visible(c: str) -> str:
+    number = ord(c)
+    if c == "\t":
+        return " "
+    if number < 32:
+        return "^" + chr(number + 64)
+    if number == 127:
+        return "^?"
+    if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    return c
+
+
+class Page:
+    """Where a command writes: standard output or a file, with colour on a terminal unless NO_COLOR is set."""
+
+    def __init__(self, output: Path | None = None) -> None:
+        import os
+        import shutil
+
+        try:
+            self.stream: TextIO = open(output, "w", encoding="utf-8") if output else sys.stdout
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+        terminal = self.stream.isatty()
+        self.colour = (terminal or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+        self.width = max(min(shutil.get_terminal_size((100, 24)).columns, 140), 60) if terminal else 100
+        self.unicode = "utf" in (getattr(self.stream, "encoding", "") or "").lower()
+
+    def paint(self, text: str, *styles: str) -> str:
+        """A text in a colour, where the stream can have it."""
+        codes = ";".join(COLOURS[style] for style in styles if style)
+        return f"\x1b[{codes}m{text}\x1b[0m" if self.colour and codes else text
+
+    def line(self, text: str = "") -> None:
+        """One line; what the stream's encoding has not is replaced."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+
+    def heading(self, text: str) -> None:
+        self.line()
+        self.line(self.paint(text, "bold"))
+
+    def wrapped(self, text: str, indent: int = 0, first: str = "") -> None:
+        """A paragraph, folded to the width."""
+        import textwrap
+
+        blank = " " * indent
+        for line in textwrap.wrap(
+            printable(text), self.width, initial_indent=first or blank, subsequent_indent=blank, break_on_hyphens=False
+        ):
+            self.line(line)
+
+    def table(self, rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), styles: Sequence[str] = ()) -> None:
+        """Aligned columns; the last one takes what is left of the width."""
+        if not rows:
+            return
+        right = set(right)
+        cells = [[printable(cell) for cell in row] for row in rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        room = self.width - sum(widths[:-1]) - 2 * len(widths)
+        for number, row in enumerate(cells):
+            shown = [cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            shown[-1] = elided(row[-1], max(room, 20))
+            style = styles[number] if number < len(styles) else ""
+            self.line("  " + self.paint("  ".join(shown).rstrip(), style))
+
+    def close(self) -> None:
+        if self.stream is not sys.stdout:
+            self.stream.close()
+
+
+def elided(text: str, width: int) -> str:
+    """A text cut to a width."""
+    return text if len(text) <= width else text[: max(width - 3, 1)] + "..."
+
+
+def opened(paths: list[str], input_format: str | None, date: str | None, show_secrets: bool) -> Any:
+    """The transcript that the options of a command name."""
+    from datetime import date as day
+
+    from smtplog import formats
+    from smtplog.transcript import read
+
+    if input_format:
+        formats.declaration(input_format)
+    try:
+        of = day.fromisoformat(date) if date else None
+    except ValueError:
+        raise UsageError(f"{date!r} is no day; write it as 2026-01-31") from None
+    return read(*paths, input_format=input_format, date=of, show_secrets=show_secrets)
+
+
+def one_of(word: str, *known: str) -> str:
+    """A word of the user, if it is one that is known."""
+    if word not in known:
+        raise UsageError(f"there is no output format {word!r} here; there are {', '.join(known)}")
+    return word
+
+
+def finished(transcript: Any, code: int = 0) -> int:
+    """Says what could not be done; the exit code: 2 for that wins over 1."""
+    for sentence in transcript.errors:
+        print(f"smtplog: {printable(sentence)}", file=sys.stderr)
+    return 2 if transcript.errors else code
+
+
+def leave(code: int) -> None:
+    """End a command with this exit code."""
+    if code:
+        raise typer.Exit(code)
+
+
+def comma(words: str | None) -> list[str]:
+    """The words of a comma list."""
+    return [word.strip() for word in (words or "").split(",") if word.strip()]
