@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from smtplog.errors import UsageError
 from smtplog.model import Dialog, Exchange, Reply
+from smtplog.reference import verb
 
 Severity = Literal["error", "warning", "info"]
 Party = Literal["client", "server", "operator", "unknown"]
@@ -171,6 +172,10 @@ PRECEDENCE: tuple[tuple[str, str], ...] = (
     ("SEQ018", "SEQ003"),
     ("SEQ020", "SEQ003"),
     ("SEQ012", "EXT002"),
+    ("SEQ016", "TEL006"),
+    ("SEQ016", "TEL007"),
+    ("SEQ016", "TEL008"),
+    ("SEQ016", "TEL004"),
     ("SYN003", "SYN001"),
     ("SYN003", "SYN022"),
     ("SYN001", "SYN022"),
@@ -286,8 +291,11 @@ def _without_consequences(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[
     already, is the cause and nothing was accepted since."""
     kept: list[tuple[Rule, Hit]] = []
     for each, hit in hits:
-        if each.code in _CONSEQUENCES and hit.exchange is not None and _caused(kept, hit.exchange, dialog):
-            continue
+        if hit.exchange is not None:
+            if each.code in _CONSEQUENCES and _caused(kept, hit.exchange, dialog):
+                continue
+            if each.family in ("TEL", "SYN") and _in_refused_text(kept, hit.exchange, dialog):
+                continue
         kept.append((each, hit))
     return kept
 
@@ -300,6 +308,15 @@ def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
         between = dialog.exchanges[hit.exchange + 1 : index]
         if cause.severity >= 4 and not any(e.severity in (2, 3) and e.verb not in ("NOOP", "HELP", "VRFY") for e in between):
             return True
+    return False
+
+
+def _in_refused_text(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
+    """Whether a line is one of the text that SEQ016 has told of: no command of SMTP stands between the two."""
+    for each, hit in told:
+        if each.code == "SEQ016" and hit.exchange is not None and hit.exchange < index:
+            between = dialog.exchanges[hit.exchange : index + 1]
+            return all(exchange.severity == 5 and verb(exchange.verb) is None for exchange in between)
     return False
 
 

@@ -1,7 +1,7 @@
 """A rule's manual: its docstring, taken apart.
 
-The form is fixed: one line that says what is wrong, then headings with prose or, after two colons, an indented dialog in
-C:/S: notation. ``explain``, ``rules`` and the tests read manuals through this module and never the docstring itself.
+The form is fixed: one line that says what is wrong, then headings with prose or, after two colons, an indented dialog
+in C:/S: notation. ``explain``, ``rules`` and the tests read manuals through this module, never the docstring itself.
 """
 
 from __future__ import annotations

@@ -32,6 +32,23 @@ _STEPS = {
     "NOOP": "No operation",
     "HELP": "Help",
 }
+#: What a success means at each step.
+_SUCCESS = {
+    "Connect": "the server is ready",
+    "EHLO": "the server says hello and lists what it can do",
+    "HELO": "the server says hello",
+    "LHLO": "the server says hello and lists what it can do",
+    "MAIL": "the sender is accepted",
+    "RCPT": "the recipient is accepted",
+    "DATA": "the server waits for the text",
+    ".": "the server has taken the message",
+    "BDAT": "the chunk is taken",
+    "STARTTLS": "encryption may begin",
+    "AUTH": "logged in",
+    "AUTH-RESPONSE": "logged in",
+    "RSET": "the transaction is dropped",
+    "QUIT": "the server says good-bye",
+}
 _OUTCOMES = {
     "delivered": ("green", "The message was accepted"),
     "partial": ("yellow", "The message was accepted for some recipients only"),
@@ -78,7 +95,7 @@ def _answer(page: Page, dialog: Dialog) -> None:
 def _steps(page: Page, dialog: Dialog) -> None:
     rows, styles = [], []
     if dialog.greeting:
-        rows.append(_row(page, "Connect", "", dialog.greeting, None, 2, dialog.greeting.severity == 2))
+        rows.append(_row(page, "Connect", "Connect", "", dialog.greeting, None))
         styles.append(_style(dialog.greeting.severity))
     for exchange in dialog.exchanges:
         rows.append(_exchange(page, exchange))
@@ -101,26 +118,30 @@ def _exchange(page: Page, exchange: Exchange) -> list[str]:
         sent = f"{len(exchange.content.lines)} lines, {exchange.content.octets} octets"
     if exchange.inferred:
         sent = f"({sent or 'an answer'})"
-    return _row(page, step, sent, exchange.reply, exchange.latency, exchange.severity, exchange.severity in (2, 3))
+    return _row(page, step, exchange.verb, sent, exchange.reply, exchange.latency)
 
 
-def _row(
-    page: Page, step: str, sent: str, reply: Reply | None, latency: float | None, severity: int, good: bool
-) -> list[str]:
+def _row(page: Page, step: str, verb: str, sent: str, reply: Reply | None, latency: float | None) -> list[str]:
     marks = {True: "✓", False: "✗"} if page.unicode else {True: "ok", False: "NO"}
     waits = "…" if page.unicode else "?"
-    mark = waits if reply is None else marks[good]
+    mark = waits if reply is None else marks[reply.severity in (2, 3)]
     took = "" if latency is None else f"{latency:.1f} s" if latency >= 0.1 else f"{latency * 1000:.0f} ms"
-    return [mark, step, elided(printable(sent), 40), _code(reply), took, _words(reply)]
+    return [mark, step, elided(printable(sent), 40), _code(reply), took, _words(reply, verb)]
 
 
 def _code(reply: Reply | None) -> str:
     return "" if reply is None else f"{reply.code:03} {reply.enhanced or ''}".strip()
 
 
-def _words(reply: Reply | None) -> str:
+def _words(reply: Reply | None, verb: str) -> str:
     if reply is None:
         return "no reply in the log"
+    if reply.code == 334:
+        return "the server asks for the next answer"
+    if reply.severity == 2 and verb in _SUCCESS:
+        return "not local, will be forwarded" if reply.code == 251 else _SUCCESS[verb]
+    if reply.code == 354 and verb == "DATA":
+        return _SUCCESS[verb]
     words = reference.meaning(reply.code)
     row = reference.enhanced(reply.enhanced) if reply.enhanced else None
     if row is not None and reply.severity >= 4 and not row["code"].endswith(".0"):

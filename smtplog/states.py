@@ -1,8 +1,8 @@
 """The SMTP state machine, all of it, as data (RFC 5321 section 4.1.4 and the extensions named below).
 
 Rule 1: whatever moves a session from state to state stands in this file and nowhere else.
-Rule 2: *the reply decides*. A refused command (4yz, 5yz) moves nothing, with the exceptions in ``AFTER``; an accepted one
-leads to its state wherever it was accepted, so that a walk is in step again after any damage.
+Rule 2: *the reply decides*. A refused command (4yz, 5yz) moves nothing, with the exceptions in ``AFTER``; an accepted
+one leads to its state wherever it was accepted, so that a walk is in step again after any damage.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _NOTHING = After()
 
 
 def after(verb: str, code: int) -> After:
-    """Where a verb with this reply leads; 421 ends the session whatever the verb was, no reply (code 0) moves nothing."""
+    """Where a verb with this reply leads; 421 ends the session whatever the verb, no reply (code 0) moves nothing."""
     if code == 421:
         return AFTER.get((verb, 4), _NOTHING)._replace(closing=AFTER_421.closing)
     return AFTER.get((verb, code)) or AFTER.get((verb, code // 100), _NOTHING)

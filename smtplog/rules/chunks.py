@@ -41,8 +41,8 @@ _MIXES = {
 def text_after_rejected_data(dialog: Dialog) -> Iterator[Hit]:
     """DATA was refused, and the client sent the message text all the same.
 
-    Why it matters: without 354 the server takes each line of the text for a command. Most are refused one by one; one that looks
-    like a command is obeyed.
+    Why it matters: without 354 the server takes each line of the text for a command. Most are refused one by one; one
+    that looks like a command is obeyed.
 
     Flagged::
 
@@ -107,8 +107,8 @@ def text_after_rejected_data(dialog: Dialog) -> Iterator[Hit]:
 def data_bdat_mixed(dialog: Dialog) -> Iterator[Hit]:
     """DATA and BDAT were mixed in one transaction, or MAIL or RCPT came after a chunk.
 
-    Why it matters: the envelope is closed with the first chunk, and a message comes either as text after DATA or in chunks; a server
-    that let both through could put two messages together.
+    Why it matters: the envelope is closed with the first chunk, and a message comes either as text after DATA or in
+    chunks; a server that let both through could put two messages together.
 
     Flagged::
 
@@ -183,8 +183,9 @@ def _began_in_order(dialog: Dialog, index: int) -> bool:
 def bdat_after_last_or_error(dialog: Dialog) -> Iterator[Hit]:
     """BDAT came after BDAT LAST, or after a chunk that was refused.
 
-    Why it matters: BDAT LAST ends the message, and a chunk that was refused leaves the transaction undefined until RSET, EHLO or a
-    new MAIL. Chunks that were on their way already when one was refused are no fault where PIPELINING is offered.
+    Why it matters: BDAT LAST ends the message, and a chunk that was refused leaves the transaction undefined until
+    RSET, EHLO or a new MAIL. Chunks that were on their way already when one was refused are no fault where PIPELINING
+    is offered.
 
     Flagged::
 

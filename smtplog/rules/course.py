@@ -1,5 +1,5 @@
-"""The course of a dialog, as the sequence rules ask for it: what the client said, what is certain about the state before
-it, and what the client knew when it said it. No rule is registered here.
+"""The course of a dialog, as the sequence rules ask for it: what the client said, what is certain about the state
+before it, and what the client knew when it said it. No rule is registered here.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def is_said(exchange: Exchange) -> bool:
 
 
 def group_start(dialog: Dialog, index: int) -> int:
-    """The first exchange of the pipelined group that an exchange belongs to (RFC 2920): the client had read the replies to
-    all before that one, and to none from there on."""
+    """The first exchange of the pipelined group that an exchange belongs to (RFC 2920): the client had read the replies
+    to all before that one, and to none from there on."""
     while index and dialog.exchanges[index].pipelined:
         index -= 1
     return index
 
 
 def origin(dialog: Dialog, index: int) -> int:
-    """Why no transaction, or this one, is open before an exchange: the last MAIL, whatever its answer, or the last command
-    that ended a transaction; -1 where nothing did."""
+    """Why no transaction, or this one, is open before an exchange: the last MAIL, whatever its answer, or the last
+    command that ended a transaction; -1 where nothing did."""
     for i in range(index - 1, -1, -1):
         if dialog.exchanges[i].verb in states.MAIL or after(dialog.exchanges[i]).transaction == "none":
             return i
@@ -83,8 +83,8 @@ def discards(dialog: Dialog, index: int) -> bool:
 
 
 def without_hello_after_tls(dialog: Dialog, index: int) -> tuple[int, Exchange] | None:
-    """The first command after a STARTTLS that was accepted, if it is none that may stand there (RFC 3207 section 4.2). None
-    where the handshake failed, or where the command was sent before it could be done."""
+    """The first command after a STARTTLS that was accepted, if it is none that may stand there (RFC 3207 section 4.2).
+    None where the handshake failed, or where the command was sent before it could be done."""
     if after(dialog.exchanges[index]).tls is not True or handshake_failed(dialog, index):
         return None
     for i, exchange in commands(dialog):
@@ -210,7 +210,6 @@ def hit(index: int, exchange: Exchange, message: str, **more: Any) -> Hit:
     return Hit(message, line=exchange.line, exchange=index, **more)
 
 
-
 def legal_here(exchange: Exchange, dialog: Dialog) -> str:
     """The sentence "Legal here: …" for the state before a command, the most useful verbs first."""
     return _legal(exchange.state, exchange.tls, exchange.authenticated, "lmtp" in dialog.profiles)
@@ -224,4 +223,4 @@ def _legal(state: str, tls: bool, authenticated: bool, lmtp: bool) -> str:
     hidden = {"EHLO", "HELO"} if lmtp else {"LHLO"}
     hidden |= ({"STARTTLS", "X-ANONYMOUSTLS"} if tls else set()) | ({"AUTH", "X-EXPS"} if authenticated else set())
     verbs = [verb for verb in states.legal_in("greeted" if state == "connected" else state) if verb not in hidden]
-    return f"Legal here: {', '.join(verbs[:_SHOWN])}{', …' if len(verbs) > _SHOWN else ''}."
+    return f"Legal here: {', '.join(verbs[:_SHOWN])}{', …' if len(verbs) > _SHOWN else '.'}"

@@ -1,4 +1,4 @@
-"""The client's greeting: EHLO, HELO, LHLO, and what came before, between and instead (RFC 5321 sections 3.2 and 4.1.4)."""
+"""The client's greeting: EHLO, HELO, LHLO, and what came before or instead (RFC 5321 sections 3.2 and 4.1.4)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _NEEDS_HELLO = VERBS.difference(states.ALLOWED["greeted"])
 def mail_before_hello(dialog: Dialog) -> Iterator[Hit]:
     """A command that needs a hello came before any EHLO, HELO or LHLO was accepted.
 
-    Why it matters: the hello tells the server who speaks and the client which extensions it may use. After STARTTLS and
-    XCLIENT the server has forgotten it, and a hello that was refused does not count.
+    Why it matters: the hello tells the server who speaks and the client which extensions it may use. After STARTTLS
+    and XCLIENT the server has forgotten it, and a hello that was refused does not count.
 
     Flagged::
 
@@ -76,8 +76,8 @@ def mail_before_hello(dialog: Dialog) -> Iterator[Hit]:
 
     What to do: send EHLO with your host name first, and again after STARTTLS.
 
-    Servers: Exchange answers 503 5.5.2, Gmail and Postfix 503 5.5.1 (Postfix only with smtpd_helo_required, else it accepts),
-    sendmail 503 5.0.0; Exim and qmail accept by default.
+    Servers: Exchange answers 503 5.5.2, Gmail and Postfix 503 5.5.1 (Postfix only with smtpd_helo_required, else it
+    accepts), sendmail 503 5.0.0; Exim and qmail accept by default.
 
     Reference: RFC 5321 4.1.1.1, 4.1.4
     """
@@ -122,8 +122,8 @@ def _hello_on_its_way(dialog: Dialog, start: int, index: int) -> bool:
 def redundant_hello(dialog: Dialog) -> Iterator[Hit]:
     """EHLO or HELO was said again although nothing had happened that asks for it.
 
-    Why it matters: it is legal, but costs a round trip and resets the session. After STARTTLS, XCLIENT or AUTH, and after a hello
-    that was refused, a second one is in order.
+    Why it matters: it is legal, but costs a round trip and resets the session. After STARTTLS, XCLIENT or AUTH, and
+    after a hello that was refused, a second one is in order.
 
     Flagged::
 
@@ -164,8 +164,8 @@ def redundant_hello(dialog: Dialog) -> Iterator[Hit]:
     for i, exchange in enumerate(dialog.exchanges):
         if exchange.verb in states.HELLO:
             if greeted and exchange.state == "ready" and exchange.severity == 2 and not exchange.inferred:
-                verb = exchange.verb
-                yield hit(i, exchange, f"{verb} was said again in a session that was greeted. {legal_here(exchange, dialog)}")
+                message = f"{exchange.verb} was said again in a session that was greeted. "
+                yield hit(i, exchange, message + legal_here(exchange, dialog))
             greeted = exchange.severity == 2
         elif after(exchange).hello == "none" or after(exchange).authenticated:
             greeted = False
@@ -183,8 +183,8 @@ def redundant_hello(dialog: Dialog) -> Iterator[Hit]:
 def hello_discards_transaction(dialog: Dialog) -> Iterator[Hit]:
     """An EHLO or HELO that was accepted threw the open transaction away.
 
-    Why it matters: an accepted hello works as RSET: sender and recipients are gone. It is an error where the client goes on with
-    RCPT or DATA as if they were not.
+    Why it matters: an accepted hello works as RSET: sender and recipients are gone. It is an error where the client
+    goes on with RCPT or DATA as if they were not.
 
     Flagged::
 
@@ -287,5 +287,5 @@ def no_helo_fallback(dialog: Dialog) -> Iterator[Hit]:
             last = None
     if last is not None:
         i, exchange, code = last
-        message = f"EHLO was answered {code}, and the client tried neither HELO nor QUIT. {legal_here(exchange, dialog)}"
-        yield hit(i, exchange, message)
+        message = f"EHLO was answered {code}, and the client tried neither HELO nor QUIT. "
+        yield hit(i, exchange, message + legal_here(exchange, dialog))

@@ -26,8 +26,8 @@ _NOT_UNDERSTOOD = (500, 502, 503)  # other refusals of a hello are about its arg
 def lmtp_smtp_hello_mismatch(dialog: Dialog) -> Iterator[Hit]:
     """LHLO was said to an SMTP server, or EHLO or HELO to an LMTP server.
 
-    Why it matters: the two protocols differ in the replies to the end of a message; the hello tells them apart, and neither server
-    may accept that of the other. An LMTP server that accepts EHLO is itself at fault.
+    Why it matters: the two protocols differ in the replies to the end of a message; the hello tells them apart, and
+    neither server may accept that of the other. An LMTP server that accepts EHLO is itself at fault.
 
     Flagged::
 
@@ -92,8 +92,8 @@ def _asks_for_lhlo(exchange: Exchange) -> bool:
 def lmtp_reply_count(dialog: Dialog) -> Iterator[Hit]:
     """An LMTP server gave more or fewer replies to the end of the message than it had accepted recipients.
 
-    Why it matters: each reply is the fate of the message for one recipient, in the order of the RCPTs; a recipient named twice has
-    two. A reply too few or too many shifts all that follow.
+    Why it matters: each reply is the fate of the message for one recipient, in the order of the RCPTs; a recipient
+    named twice has two. A reply too few or too many shifts all that follow.
 
     Flagged::
 
@@ -167,10 +167,10 @@ def _ends_of_messages(dialog: Dialog) -> Iterator[tuple[int, int]]:
     first = None
     for i, exchange in enumerate(dialog.exchanges):
         ends = verb_of(exchange) in (".", "BDAT LAST")
-        again = first is not None and (exchange.command is None or (ends and exchange.line == dialog.exchanges[first].line))
-        if again:
-            continue
         if first is not None:
+            again = ends and exchange.line == dialog.exchanges[first].line
+            if again or exchange.command is None:
+                continue
             yield first, i - 1
         first = i if ends else None
     if first is not None:

@@ -31,8 +31,8 @@ from smtplog.rules.course import (
 def command_without_reply(dialog: Dialog) -> Iterator[Hit]:
     """A command was never answered.
 
-    Why it matters: each command is due exactly one reply; the client cannot know what became of this one. A log that simply stops
-    says nothing, and a QUIT without an answer is REP012.
+    Why it matters: each command is due exactly one reply; the client cannot know what became of this one. A log that
+    simply stops says nothing, and a QUIT without an answer is REP012.
 
     Flagged::
 
@@ -117,8 +117,8 @@ def _named(exchange: Exchange) -> str:
 def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
     """A reply came while no command was waiting for one.
 
-    Why it matters: the client takes it for the answer to its next command, and from there on all answers are off by one. 421 may
-    come at any time.
+    Why it matters: the client takes it for the answer to its next command, and from there on all answers are off by
+    one. 421 may come at any time.
 
     Flagged::
 
@@ -137,7 +137,8 @@ def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
 
     What to do: check for an empty line or hidden characters sent by the client.
 
-    Servers: a double reply after a blank line is common: Exim and sendmail answer the empty line typed in Telnet with 500.
+    Servers: a double reply after a blank line is common: Exim and sendmail answer the empty line typed in Telnet with
+    500.
 
     Reference: RFC 5321 4.2, 3.8
     """
@@ -145,10 +146,10 @@ def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
         return
     for i, exchange in enumerate(dialog.exchanges):
         reply = exchange.reply
-        if exchange.command is None and not exchange.inferred and reply is not None and reply.code not in (0, 421):
-            if not _may_be_due(dialog, i):
-                message = f"The reply {reply.code} came while no command was waiting for one."
-                yield Hit(message, line=reply.line, end_line=reply.end_line, exchange=i)
+        if exchange.command is not None or reply is None or reply.code in (0, 421) or _may_be_due(dialog, i):
+            continue
+        message = f"The reply {reply.code} came while no command was waiting for one."
+        yield Hit(message, line=reply.line, end_line=reply.end_line, exchange=i)
 
 
 def _may_be_due(dialog: Dialog, index: int) -> bool:

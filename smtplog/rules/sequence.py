@@ -32,8 +32,8 @@ from smtplog.rules.course import (
 def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
     """RCPT came without an accepted MAIL.
 
-    Why it matters: a recipient belongs to the transaction that MAIL opens; without one the server has nowhere to put it. A
-    RCPT sent in one group with a MAIL that was then refused is no fault: the client could not know.
+    Why it matters: a recipient belongs to the transaction that MAIL opens; without one the server has nowhere to put
+    it. A RCPT sent in one group with a MAIL that was then refused is no fault: the client could not know.
 
     Flagged::
 
@@ -86,8 +86,8 @@ def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
 def data_without_recipient(dialog: Dialog) -> Iterator[Hit]:
     """DATA, BDAT or BURL came although no recipient was accepted, and the client could know it.
 
-    Why it matters: a message without a recipient goes nowhere. A DATA sent in one group with its RCPTs is no fault: the client
-    had not read their answers.
+    Why it matters: a message without a recipient goes nowhere. A DATA sent in one group with its RCPTs is no fault:
+    the client had not read their answers.
 
     Flagged::
 
@@ -126,13 +126,14 @@ def data_without_recipient(dialog: Dialog) -> Iterator[Hit]:
 
     What to do: get at least one RCPT accepted before DATA.
 
-    Servers: Postfix answers 554 after refused recipients and 503 when there were none, Exim 503 with the refusal repeated,
-    Exchange 503 5.5.2, Gmail 503 5.5.1.
+    Servers: Postfix answers 554 after refused recipients and 503 when there were none, Exim 503 with the refusal
+    repeated, Exchange 503 5.5.2, Gmail 503 5.5.1.
 
     Reference: RFC 5321 3.3, 4.1.4; RFC 2920 3.1
     """
     for i, exchange in commands(dialog):
-        if exchange.verb in ("DATA", "BDAT", "BURL") and exchange.state in ("ready", "mail") and knows_transaction(dialog, i):
+        starts_text = exchange.verb in ("DATA", "BDAT", "BURL") and exchange.state in ("ready", "mail")
+        if starts_text and knows_transaction(dialog, i):
             cause = origin(dialog, i)
             if discards(dialog, cause) or _has_its_own_rule(dialog, cause, exchange.verb):
                 continue
@@ -164,8 +165,8 @@ def _has_its_own_rule(dialog: Dialog, cause: int, verb: str) -> bool:
 def nested_mail(dialog: Dialog) -> Iterator[Hit]:
     """MAIL came while a transaction was open.
 
-    Why it matters: a transaction ends with its message or with RSET; a second MAIL inside it is refused, and what follows may
-    be taken for the first message.
+    Why it matters: a transaction ends with its message or with RSET; a second MAIL inside it is refused, and what
+    follows may be taken for the first message.
 
     Flagged::
 
@@ -191,8 +192,8 @@ def nested_mail(dialog: Dialog) -> Iterator[Hit]:
 
     What to do: send RSET (or finish with DATA) before a new MAIL.
 
-    Servers: Postfix answers 503 nested MAIL, Exim 503 Sender already given, Exchange 503 5.5.2 Sender already specified; some
-    old servers silently start again.
+    Servers: Postfix answers 503 nested MAIL, Exim 503 Sender already given, Exchange 503 5.5.2 Sender already
+    specified; some old servers silently start again.
 
     Reference: RFC 5321 4.1.4
     """
@@ -214,7 +215,8 @@ def nested_mail(dialog: Dialog) -> Iterator[Hit]:
 def envelope_reuse_after_data(dialog: Dialog) -> Iterator[Hit]:
     """RCPT or DATA came right after the end of a message, without a new MAIL.
 
-    Why it matters: the reply to the end of a message clears sender and recipients, whether the message was accepted or not.
+    Why it matters: the reply to the end of a message clears sender and recipients, whether the message was accepted
+    or not.
 
     Flagged::
 
@@ -264,7 +266,8 @@ def envelope_reuse_after_data(dialog: Dialog) -> Iterator[Hit]:
     """
     done = set()
     for i, exchange in commands(dialog):
-        if exchange.verb in ("RCPT", "DATA") and exchange.state in ("ready", "greeted") and knows_transaction(dialog, i):
+        without_mail = exchange.verb in ("RCPT", "DATA") and exchange.state in ("ready", "greeted")
+        if without_mail and knows_transaction(dialog, i):
             cause = origin(dialog, i)
             if ends_message(dialog, cause) and cause not in done:
                 done.add(cause)

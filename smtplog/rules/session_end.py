@@ -14,7 +14,6 @@ from smtplog.rules.course import (
     handshake_failed,
     hit,
     is_dark,
-    legal_here,
     quits,
     refuses,
     was_told_to_go,
@@ -34,8 +33,8 @@ from smtplog.states import TRANSACTION_STATES
 def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after QUIT.
 
-    Why it matters: QUIT is the last word of a session. What follows is lost, or makes TCP reset the connection before the 221
-    is read. A QUIT that was refused (5yz) does not count, nor does an empty line after it.
+    Why it matters: QUIT is the last word of a session. What follows is lost, or makes TCP reset the connection before
+    the 221 is read. A QUIT that was refused (5yz) does not count, nor does an empty line after it.
 
     Flagged::
 
@@ -82,8 +81,8 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
 def closed_without_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client closed the connection without QUIT.
 
-    Why it matters: the server cannot tell a client that is done from one that broke down. With a transaction open (a warning) the
-    message is not delivered.
+    Why it matters: the server cannot tell a client that is done from one that broke down. With a transaction open (a
+    warning) the message is not delivered.
 
     Flagged::
 
@@ -153,7 +152,8 @@ def _transaction_is_open(dialog: Dialog) -> bool:
 def server_closed_unexpectedly(dialog: Dialog) -> Iterator[Hit]:
     """The server closed the connection though the client had not said QUIT and no reply announced it.
 
-    Why it matters: a server that must stop says 421 first. Without a word the client cannot know what became of its command.
+    Why it matters: a server that must stop says 421 first. Without a word the client cannot know what became of its
+    command.
 
     Flagged::
 
@@ -246,8 +246,8 @@ def commands_after_refusing_greeting(dialog: Dialog) -> Iterator[Hit]:
 def commands_after_421(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after it had received 421.
 
-    Why it matters: 421 says that the server closes the connection; commands that follow are lost. QUIT is harmless, and commands
-    that were on their way already are no fault.
+    Why it matters: 421 says that the server closes the connection; commands that follow are lost. QUIT is harmless,
+    and commands that were on their way already are no fault.
 
     Flagged::
 
@@ -338,4 +338,5 @@ def empty_session(dialog: Dialog) -> Iterator[Hit]:
     if any(exchange.verb not in ("QUIT", "") for exchange in dialog.exchanges):
         return
     if quits(dialog) or closed(dialog) is not None:
-        yield Hit("The session was greeted and ended without a command.", line=dialog.greeting.line, end_line=dialog.end_line)
+        message = "The session was greeted and ended without a command."
+        yield Hit(message, line=dialog.greeting.line, end_line=dialog.end_line)

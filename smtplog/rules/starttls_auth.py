@@ -26,8 +26,8 @@ _OUTSIDE_TRANSACTIONS = ("STARTTLS", "AUTH", "ETRN", "ATRN", "XCLIENT", "XFORWAR
 def no_hello_after_starttls(dialog: Dialog) -> Iterator[Hit]:
     """The first command after the TLS handshake was no hello.
 
-    Why it matters: both sides forget all they knew before the handshake, so that nobody on the way can have put words into it; the
-    client must say EHLO again and read the extensions again. QUIT, NOOP and RSET may come first.
+    Why it matters: both sides forget all they knew before the handshake, so that nobody on the way can have put words
+    into it; the client must say EHLO again and read the extensions again. QUIT, NOOP and RSET may come first.
 
     Flagged::
 
@@ -65,8 +65,8 @@ def no_hello_after_starttls(dialog: Dialog) -> Iterator[Hit]:
         found = without_hello_after_tls(dialog, start)
         if found is not None:
             i, exchange = found
-            message = f"{exchange.verb} was the first command after the TLS handshake, not EHLO. Legal here: EHLO, HELO, "
-            yield hit(i, exchange, message + "RSET, QUIT, NOOP.")
+            message = f"{exchange.verb} was the first command after the TLS handshake, not EHLO. "
+            yield hit(i, exchange, f"{message}Legal here: EHLO, HELO, RSET, QUIT, NOOP.")
 
 
 @rule(
@@ -165,10 +165,10 @@ def tls_or_auth_inside_transaction(dialog: Dialog) -> Iterator[Hit]:
     Reference: RFC 4954 4; RFC 1985 5; RFC 3207 4; Postfix XCLIENT_README
     """
     for i, exchange in commands(dialog):
-        if exchange.verb in _OUTSIDE_TRANSACTIONS and exchange.state in ("mail", "rcpt", "bdat"):
-            if knows_transaction(dialog, i):
-                message = f"{exchange.verb} was sent while a transaction was open. {legal_here(exchange, dialog)}"
-                yield hit(i, exchange, message)
+        inside = exchange.verb in _OUTSIDE_TRANSACTIONS and exchange.state in ("mail", "rcpt", "bdat")
+        if inside and knows_transaction(dialog, i):
+            message = f"{exchange.verb} was sent while a transaction was open. {legal_here(exchange, dialog)}"
+            yield hit(i, exchange, message)
 
 
 @rule(
@@ -183,8 +183,8 @@ def tls_or_auth_inside_transaction(dialog: Dialog) -> Iterator[Hit]:
 def second_auth(dialog: Dialog) -> Iterator[Hit]:
     """AUTH was sent again after it had succeeded.
 
-    Why it matters: a session has one identity. After STARTTLS or XCLIENT, which make the server forget it, and after an AUTH that
-    failed, another one is in order.
+    Why it matters: a session has one identity. After STARTTLS or XCLIENT, which make the server forget it, and after
+    an AUTH that failed, another one is in order.
 
     Flagged::
 
@@ -238,8 +238,8 @@ def _gap_since_success(dialog: Dialog, index: int) -> bool:
 def command_inside_auth_exchange(dialog: Dialog) -> Iterator[Hit]:
     """A command was sent where the server waited for an answer to its 334.
 
-    Why it matters: after 334 the server takes every line for base64. A command is refused, or, where it happens to be base64 such
-    as QUIT (a warning), sent on as a user name or password.
+    Why it matters: after 334 the server takes every line for base64. A command is refused, or, where it happens to be
+    base64 such as QUIT (a warning), sent on as a user name or password.
 
     Flagged::
 
@@ -286,7 +286,7 @@ def command_inside_auth_exchange(dialog: Dialog) -> Iterator[Hit]:
         line = (exchange.command or "").rstrip()
         if exchange.state == "auth" and speech.is_command(line):
             verb = speech.split(line)[0]
-            message = f"{verb} was sent where the server waited for an answer to its 334. {legal_here(exchange, dialog)}"
+            message = f"{verb} was sent where the server waited for an AUTH answer. {legal_here(exchange, dialog)}"
             if line.isalpha() and len(line) % 4 == 0:
                 yield hit(i, exchange, message, severity="warning", final=True)
             else:
