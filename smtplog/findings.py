@@ -7,6 +7,7 @@ reply-shift guard — happens here, once, and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from typing import Any, Literal
 
 from smtplog.errors import UsageError
 from smtplog.model import Dialog, Exchange, Reply
+from smtplog.redact import mask, masking, redact
 from smtplog.reference import verb
+from smtplog.script import excerpt
 
 Severity = Literal["error", "warning", "info"]
 Party = Literal["client", "server", "operator", "unknown"]
@@ -199,13 +202,17 @@ _CONSEQUENCES = ("SEQ002", "SEQ003")
 _DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")
 
 
-def check(dialog: Dialog, rules: Iterable[Rule] | None = None) -> list[Finding]:
-    """The findings of one dialog, by line and precedence."""
+def check(dialog: Dialog, rules: Iterable[Rule] | None = None, *, show_secrets: bool = False) -> list[Finding]:
+    """The findings of one dialog, by line and precedence. Rules see the dialog as it was; what they tell is masked."""
     hits = [(each, hit) for each in (chosen() if rules is None else rules) for hit in _hits(each, dialog)]
     hits.sort(key=lambda pair: (_line(pair[1], dialog), pair[0].code))
     hits = _without_consequences(_without_losers(hits, dialog), dialog)
     shifted = min((_line(hit, dialog) for each, hit in hits if _shifts(each, hit, dialog)), default=None)
-    return [_finding(each, hit, dialog, shifted) for each, hit in hits]
+    if not hits:
+        return []
+    shown = dialog if show_secrets else redact(dialog)
+    hidden = None if show_secrets else masking(dialog)
+    return [_finding(each, hit, dialog, shown, hidden, shifted) for each, hit in hits]
 
 
 def _shifts(each: Rule, hit: Hit, dialog: Dialog) -> bool:
@@ -330,9 +337,9 @@ def _severity(each: Rule, hit: Hit, dialog: Dialog) -> Severity:
     return severity
 
 
-def _finding(each: Rule, hit: Hit, dialog: Dialog, shifted: int | None) -> Finding:
-    from smtplog.script import excerpt
-
+def _finding(
+    each: Rule, hit: Hit, dialog: Dialog, shown: Dialog, hidden: re.Pattern[str] | None, shifted: int | None
+) -> Finding:
     line = _line(hit, dialog)
     end_line = max(hit.end_line or line, line)
     return Finding(
@@ -345,10 +352,10 @@ def _finding(each: Rule, hit: Hit, dialog: Dialog, shifted: int | None) -> Findi
         severity=_severity(each, hit, dialog),
         party=hit.party or each.party,
         confidence="low" if shifted is not None and line > shifted else "high",
-        message=hit.message,
-        excerpt=excerpt(dialog, line, end_line, hit.column),
+        message=mask(hit.message, hidden),
+        excerpt=excerpt(shown, line, end_line, hit.column),
         advice=hit.advice or each.advice,
         reference=each.reference,
         column=hit.column,
-        corrected=hit.corrected,
+        corrected=mask(hit.corrected, hidden) if hit.corrected else None,
     )

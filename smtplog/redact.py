@@ -20,10 +20,9 @@ _LEAST = 4  # shorter values are masked in AUTH lines only
 def redact(dialog: Dialog) -> Dialog:
     """The same dialog with every secret masked."""
     exchanges = tuple(_auth_masked(dialog.exchanges))
-    values = secrets(dialog)
-    if not values and exchanges == dialog.exchanges:
+    pattern = masking(dialog)
+    if pattern is None and exchanges == dialog.exchanges:
         return dialog
-    pattern = _pattern(values)
     return replace(
         dialog,
         exchanges=tuple(_everywhere(exchange, pattern) for exchange in exchanges),
@@ -44,6 +43,11 @@ def secrets(dialog: Dialog) -> frozenset[str]:
             if not _ALREADY.match(value):
                 found |= {value, *_decoded(value)}
     return frozenset(value for value in found if len(value) >= _LEAST)
+
+
+def masking(dialog: Dialog) -> re.Pattern[str] | None:
+    """The pattern that finds every secret of a session in other texts, for :func:`mask`."""
+    return _pattern(secrets(dialog))
 
 
 def _is_auth(exchange: Exchange) -> bool:

@@ -211,8 +211,14 @@ class Transcript:
 
     def findings_of(self, batch: Batch, rules: tuple[Rule, ...]) -> Iterator[Finding]:
         """The findings in a batch: only dialogs that the walk over the columns found suspect are looked at."""
-        for dialog in self.viewed(batch, suspects(batch, everything=any(each.extra for each in rules))):
-            yield from book.check(dialog, rules)
+        for dialog in batch.dialogs(suspects(batch, everything=any(each.extra for each in rules))):
+            yield from book.check(dialog, rules, show_secrets=self.show_secrets)
+
+    def checked(self, batch: Batch, which: Iterable[int] | None, rules: tuple[Rule, ...]) -> Iterator[tuple[Dialog, list[Finding]]]:
+        """Views of a batch as they may be shown, each with its findings."""
+        for dialog in batch.dialogs(which):
+            found = book.check(dialog, rules, show_secrets=self.show_secrets)
+            yield dialog if self.show_secrets else redact.redact(dialog), found
 
     def summary(self, rules: Iterable[Rule] | None = None) -> Summary:
         """Counts of everything, in one reading."""

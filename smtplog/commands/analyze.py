@@ -32,18 +32,18 @@ def command(
         found = list(transcript.findings_of(batch, rules))
         total.add(batch, found, mask=not show_secrets)
         if output_format == "text" and len(few) <= FEW:
-            few += list(transcript.viewed(batch, batch.order.tolist()[: FEW + 1 - len(few)]))
+            few += list(transcript.checked(batch, batch.order.tolist()[: FEW + 1 - len(few)], rules))
     total.told(transcript.files, transcript.skipped)
     if output_format == "json":
         page.line(json.dumps(total.to_json(), ensure_ascii=False, indent=1))
     elif total.dialogs == 1:
         from smtplog.note import write
 
-        write(page, few[0], findings.check(few[0], rules), transcript.files)
+        write(page, *few[0], transcript.files)
     elif total.dialogs:
         from smtplog.overview import write as overview
 
-        overview(page, total, few if len(few) <= FEW else [], transcript.files)
+        overview(page, total, [dialog for dialog, _ in few] if len(few) <= FEW else [], transcript.files)
     elif transcript.files:
         page.line("No dialog: the logs were read and hold no SMTP session.")
     page.close()

@@ -29,7 +29,7 @@ def command(
     page = Page(output)
     rules = findings.chosen()
     objects, first = [], True
-    for each in transcript:
+    for each, found in (pair for batch in transcript.batches() for pair in transcript.checked(batch, None, rules)):
         if dialog is not None and each.id != dialog:
             continue
         if output_format == "text":
@@ -39,9 +39,9 @@ def command(
             for line in script.show(each).splitlines():
                 page.line(page.paint(printable(line), "blue" if line.startswith("C") else ""))
         elif output_format == "jsonl":
-            page.line(json.dumps(dialog_to_json(each, findings.check(each, rules)), ensure_ascii=False))
+            page.line(json.dumps(dialog_to_json(each, found), ensure_ascii=False))
         else:
-            objects.append(dialog_to_json(each, findings.check(each, rules)))
+            objects.append(dialog_to_json(each, found))
         first = False
     if output_format == "json":
         page.line(json.dumps(objects, ensure_ascii=False, indent=1))

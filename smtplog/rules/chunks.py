@@ -158,17 +158,9 @@ def data_bdat_mixed(dialog: Dialog) -> Iterator[Hit]:
             continue
         if exchange.state == "data" and dialog.exchanges[i - 1].verb != "DATA":
             continue
-        if exchange.state == "failed" and not _began_in_order(dialog, i):
-            continue
         earlier = "DATA" if exchange.state == "data" else "a chunk"
         message = f"{verb} was sent after {earlier} in the same transaction. {legal_here(exchange, dialog)}"
         yield hit(i, exchange, message)
-
-
-def _began_in_order(dialog: Dialog, index: int) -> bool:
-    """Whether the chunk that failed stood where a chunk may stand; one that was refused out of order began nothing."""
-    failed = next(each for each in reversed(dialog.exchanges[:index]) if after(each).transaction == "failed")
-    return failed.state in ("rcpt", "bdat")
 
 
 @rule(

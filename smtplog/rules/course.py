@@ -123,9 +123,16 @@ def knows_hello(dialog: Dialog, index: int) -> bool:
 
 def _told(dialog: Dialog, index: int, thing: str) -> bool:
     gap = max((event.before for event in dialog.events if event.kind == "gap" and event.before <= index), default=-1)
-    if any(getattr(after(dialog.exchanges[i]), thing) is not None for i in range(max(gap, 0), index)):
-        return True
+    for exchange in reversed(dialog.exchanges[max(gap, 0) : index]):
+        if getattr(after(exchange), thing) is not None:
+            return not _refused_out_of_order(exchange)
     return gap < 0 and starts_with_connection(dialog)
+
+
+def _refused_out_of_order(exchange: Exchange) -> bool:
+    """Whether a chunk was refused where no chunk may stand; the state table ends the transaction there, but servers that
+    ask for RCPT first keep it."""
+    return exchange.verb == "BDAT" and exchange.severity > 3 and exchange.state not in ("rcpt", "bdat", "failed")
 
 
 def starts_with_connection(dialog: Dialog) -> bool:

@@ -1,0 +1,32 @@
+"""The suite reads everything in blocks of 997 octets, so that no test rests on where a block ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("SMTPLOG_BLOCK_SIZE", "997")
+
+settings.register_profile(
+    "smtplog", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("smtplog")
+
+TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
+
+
+def samples() -> list[Path]:
+    """All shipped logs."""
+    return sorted(TRANSCRIPTS.glob("*/*.log"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-dialogs", action="store_true", help="write transcripts/<format>/<story>.dialog anew")
+
+
+@pytest.fixture
+def update_dialogs(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-dialogs"))
