@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from smtplog import states
+from smtplog import events, reference, speech, states
 from smtplog.batches import Batch
+from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import SERVER, TLS
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
@@ -26,11 +27,28 @@ def suspects(batch: Batch, *, everything: bool = False) -> list[int]:
     marked |= np.bincount(sessions.session[sessions.odd | _odd_reply_lines(batch)], minlength=n) > 0
     marked |= np.bincount(sessions.session[sessions.events.kind == TLS], minlength=n) > 0
     marked |= np.bincount(pairs.session[_out_of_order(batch)], minlength=n) > 0
+    marked |= np.bincount(pairs.session[_command_for_answer(batch)], minlength=n) > 0
     greeted = pairs.greeting >= 0
+    marked[greeted] |= events.found(events.take(sessions.events.text, _greetings(batch)), r"(?i)\bLMTP\b")
     code = np.zeros(n, np.int16)
-    code[greeted] = sessions.code[pairs.reply_first[pairs.greeting[greeted]]]
+    code[greeted] = sessions.code[_greetings(batch)]
     marked |= greeted & (code != 220)
     return batch.order[marked[batch.order]].tolist()
+
+
+def _greetings(batch: Batch) -> np.ndarray:
+    """Position of the first line of each greeting."""
+    greeting = batch.exchanges.greeting
+    return batch.exchanges.reply_first[greeting[greeting >= 0]]
+
+
+def _command_for_answer(batch: Batch) -> np.ndarray:
+    """Answers to a 334 that look like commands (RFC 4954 section 4)."""
+    pairs = batch.exchanges
+    answers = [number for number, name in enumerate(pairs.verbs) if name == AUTH_RESPONSE]
+    at = np.flatnonzero(np.isin(pairs.verb, answers) & (pairs.event >= 0))
+    lines = events.listed(events.take(batch.sessions.events.text, pairs.event[at]))
+    return at[np.array([reference.verb(speech.split(line)[0]) is not None for line in lines], np.bool_)]
 
 
 def _odd_reply_lines(batch: Batch) -> np.ndarray:
