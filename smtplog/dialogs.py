@@ -58,7 +58,7 @@ class _Slots:
 def pair(sessions: Sessions, *, content_absent: bool) -> Exchanges:
     """The exchanges of these sessions."""
     verbs = _verbs(sessions)
-    first, reply_of = _replies(sessions)
+    first, _reply_of = _replies(sessions)
     slots, has_greeting = _slots(sessions, first, verbs, content_absent)
     answer, unsolicited = _answers(sessions, slots, first)
     slots, answer = _lmtp(sessions, slots, answer, first, verbs)
@@ -103,9 +103,7 @@ def _goes_on(sessions: Sessions, server: np.ndarray, before: np.ndarray, coded: 
     return (at >= 0) & sessions.goes_on[at]
 
 
-def _slots(
-    sessions: Sessions, first: np.ndarray, verbs: list[str], content_absent: bool
-) -> tuple[_Slots, np.ndarray]:
+def _slots(sessions: Sessions, first: np.ndarray, verbs: list[str], content_absent: bool) -> tuple[_Slots, np.ndarray]:
     found = sessions.events
     starts = sessions.first[sessions.session]
     server = found.kind == SERVER
@@ -176,7 +174,9 @@ def _greeted(sessions: Sessions, command: np.ndarray) -> np.ndarray:
     code = np.append(sessions.code, 0)[np.minimum(first_reply, none)]
     verb = np.append(sessions.verb, -1)[np.minimum(first_command, none)]
     hello = np.isin(verb, [i for i, name in enumerate(sessions.verbs) if name in states.HELLO])
-    tls = np.isin(verb, [i for i, name in enumerate(sessions.verbs) if name in ("STARTTLS", "XCLIENT", "X-ANONYMOUSTLS")])
+    tls = np.isin(
+        verb, [i for i, name in enumerate(sessions.verbs) if name in ("STARTTLS", "XCLIENT", "X-ANONYMOUSTLS")]
+    )
     refusal = code >= 400
     leads = first_reply < first_command
     return opened | (leads & ((code == 220) | refusal | hello)) | (~leads & (code == 220) & ~tls)
@@ -303,7 +303,11 @@ def _walk(sessions: Sessions, exchanges: Exchanges) -> None:
     names = list(states.STATES)
     state = np.where(code // 100 == 2, names.index("greeted"), names.index("connected")).astype(np.int8)
     state[greeted < 0] = names.index("greeted")
-    early = (greeted >= 0) & (exchanges.reply_first[greeted] > exchanges.place) if len(exchanges.reply_first) else greeted > 0
+    early = (
+        (greeted >= 0) & (exchanges.reply_first[greeted] > exchanges.place)
+        if len(exchanges.reply_first)
+        else greeted > 0
+    )
     state[early] = names.index("connected")
     state[before["tls"] > 0] = names.index("greeted")
     state[before["hello"] > 0] = names.index("ready")

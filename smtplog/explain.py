@@ -41,7 +41,9 @@ def explain(words: str) -> Explanation:
     words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     entries = _reply(words) or _status(words) or _rule(words) or _words(words)
     if not entries:
-        raise UsageError(f"{words[:80]!r} is no code, verb, keyword, parameter or rule that is known here{_near(words)}")
+        raise UsageError(
+            f"{words[:80]!r} is no code, verb, keyword, parameter or rule that is known here{_near(words)}"
+        )
     return Explanation(words, entries)
 
 
@@ -58,9 +60,14 @@ def _reply(words: str) -> list[Entry]:
     if status:
         entries += _status(status)
         if status[0] != str(code)[0]:
-            entries[-1].fields["careful"] = f"its class {status[0]} contradicts the code {code}; the code decides (RFC 2034 section 4)"
+            entries[-1].fields["careful"] = (
+                f"its class {status[0]} contradicts the code {code}; the code decides (RFC 2034 section 4)"
+            )
     entries += [
-        Entry(f"This text says: {row.key}", {"meaning": row["explanation"], "who": _who(row["who"]), "next": row["next"], "source": row.source})
+        Entry(
+            f"This text says: {row.key}",
+            {"meaning": row["explanation"], "who": _who(row["who"]), "next": row["next"], "source": row.source},
+        )
         for row in reference.situations(text)[:3]
     ]
     keyword = reference.extension(text.split(" ")[0]) if code == 250 and text else None
@@ -70,7 +77,10 @@ def _reply(words: str) -> list[Entry]:
 def _code(code: int) -> Entry:
     row = reference.reply_code(code)
     kind = {2: "success", 3: "intermediate", 4: "soft: temporary", 5: "hard: permanent"}[code // 100]
-    fields = {"meaning": f"{reference.meaning(code)}.", "kind": f"{kind}. {reference.CLASSES[code // 100].capitalize()}."}
+    fields = {
+        "meaning": f"{reference.meaning(code)}.",
+        "kind": f"{kind}. {reference.CLASSES[code // 100].capitalize()}.",
+    }
     if row is not None:
         fields |= {"answers": row["commands"].replace(";", ", "), "who": _who(row["who"]), "next": row["next"]}
         fields |= {name: value for name, value in (("history", row["history"]), ("notes", row["notes"])) if value}
@@ -81,7 +91,11 @@ def _code(code: int) -> Entry:
 
 
 def _who(party: str) -> str:
-    acts = {"client": "the sending side must act", "server": "the operator of the server must act", "operator": "the operator of the sending domain must act"}
+    acts = {
+        "client": "the sending side must act",
+        "server": "the operator of the server must act",
+        "operator": "the operator of the sending domain must act",
+    }
     return acts.get(party, "nobody has to act")
 
 
@@ -89,10 +103,18 @@ def _status(words: str) -> list[Entry]:
     row = reference.enhanced(words) if speech.status_of(words) == words else None
     if row is None:
         return []
-    kind = {"2": "success", "4": "soft: a persistent transient failure, try again", "5": "hard: a permanent failure"}[words[0]]
+    kind = {"2": "success", "4": "soft: a persistent transient failure, try again", "5": "hard: a permanent failure"}[
+        words[0]
+    ]
     exact = row.key.removeprefix("X") == words[1:]
     title = row["title"] if exact else f"unregistered; of its kind: {row['title']}"
-    fields = {"meaning": row["description"], "kind": kind, "who": _who(row["fault"]), "next": row["advice"], "source": row.source}
+    fields = {
+        "meaning": row["description"],
+        "kind": kind,
+        "who": _who(row["fault"]),
+        "next": row["advice"],
+        "source": row.source,
+    }
     return [Entry(f"Enhanced status code {words}: {title}", fields)]
 
 
@@ -101,7 +123,12 @@ def _rule(words: str) -> list[Entry]:
 
     for rule in book().values():
         if words.upper() == rule.code or words.lower() == rule.name:
-            fields = {"severity": rule.severity, "fault": f"of the {rule.party}", "do": rule.advice, "source": rule.reference}
+            fields = {
+                "severity": rule.severity,
+                "fault": f"of the {rule.party}",
+                "do": rule.advice,
+                "source": rule.reference,
+            }
             return [Entry(f"{rule.code} {rule.name}", fields, rule.manual)]
     return []
 
@@ -113,7 +140,11 @@ def _words(words: str) -> list[Entry]:
     row = reference.verb(first)
     if row is not None:
         entries.append(_verb(row))
-        entries += [_parameter(each) for part in argument.split()[1:] for each in reference.parameter(part.partition("=")[0])[:1]]
+        entries += [
+            _parameter(each)
+            for part in argument.split()[1:]
+            for each in reference.parameter(part.partition("=")[0])[:1]
+        ]
     keyword = reference.extension(first) if not argument or row is None else None
     if keyword is not None:
         entries.append(_extension(keyword))
@@ -160,7 +191,9 @@ def _parameter(row: Row) -> Entry:
         "refusals": row["errors"],
         "source": row.source,
     }
-    return Entry(f"Parameter {row.key} of {row['command'].replace(';', ' and ')}", {k: v for k, v in fields.items() if v})
+    return Entry(
+        f"Parameter {row.key} of {row['command'].replace(';', ' and ')}", {k: v for k, v in fields.items() if v}
+    )
 
 
 def _mechanism(row: Row) -> Entry:
@@ -171,7 +204,13 @@ def _mechanism(row: Row) -> Entry:
 def _near(words: str) -> str:
     from smtplog.findings import book
 
-    names = [row.key for table in ("command_verbs", "smtp_extensions", "mail_parameters", "auth_mechanisms") for row in reference.table(table)]
+    names = [
+        row.key
+        for table in ("command_verbs", "smtp_extensions", "mail_parameters", "auth_mechanisms")
+        for row in reference.table(table)
+    ]
     names += [rule.code for rule in book().values()] + [rule.name for rule in book().values()]
-    near = difflib.get_close_matches(words.upper()[:80], names, 3) or difflib.get_close_matches(words.lower()[:80], names, 3)
+    near = difflib.get_close_matches(words.upper()[:80], names, 3) or difflib.get_close_matches(
+        words.lower()[:80], names, 3
+    )
     return f"; near are {', '.join(dict.fromkeys(near))}" if near else "; try a code such as 550, or smtplog rules"

@@ -139,7 +139,11 @@ def chosen(
 ) -> tuple[Rule, ...]:
     """The rules that are on: all that are not extra, or those selected by code, family or name."""
     rules = book()
-    on = _named(select) if (select := tuple(select)) else {code for code, each in rules.items() if extra or not each.extra}
+    on = (
+        _named(select)
+        if (select := tuple(select))
+        else {code for code, each in rules.items() if extra or not each.extra}
+    )
     on |= _named(extend)
     on -= _named(ignore)
     return tuple(each for code, each in rules.items() if code in on)
@@ -156,7 +160,9 @@ def _named(words: Iterable[str]) -> set[str]:
         }
         if not hits:
             families = ", ".join(sorted({each.family for each in rules.values()}))
-            raise UsageError(f"{word!r} is no rule: give a code (SEQ003), a name or a family ({families}); see smtplog rules")
+            raise UsageError(
+                f"{word!r} is no rule: give a code (SEQ003), a name or a family ({families}); see smtplog rules"
+            )
         found |= hits
     return found
 
@@ -167,7 +173,11 @@ def _named(words: Iterable[str]) -> set[str]:
 _TELNET = ("TEL001", "TEL002", "TEL003", "TEL006", "TEL007", "TEL008", "SYN020")
 PRECEDENCE: tuple[tuple[str, str], ...] = (
     *((winner, loser) for i, winner in enumerate(_TELNET) for loser in _TELNET[i + 1 :]),
-    *((winner, loser) for winner in _TELNET[:-1] for loser in ("SYN001", "SYN002", "SYN003", "SYN004", "SYN005", "SYN007")),
+    *(
+        (winner, loser)
+        for winner in _TELNET[:-1]
+        for loser in ("SYN001", "SYN002", "SYN003", "SYN004", "SYN005", "SYN007")
+    ),
     ("SEQ005", "SEQ002"),
     ("SEQ023", "SEQ002"),
     ("SEQ005", "SEQ003"),
@@ -313,7 +323,9 @@ def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
             continue
         cause = dialog.exchanges[hit.exchange]
         between = dialog.exchanges[hit.exchange + 1 : index]
-        if cause.severity >= 4 and not any(e.severity in (2, 3) and e.verb not in ("NOOP", "HELP", "VRFY") for e in between):
+        if cause.severity >= 4 and not any(
+            e.severity in (2, 3) and e.verb not in ("NOOP", "HELP", "VRFY") for e in between
+        ):
             return True
     return False
 

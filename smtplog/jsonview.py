@@ -71,7 +71,8 @@ def _transaction(each: Transaction) -> dict[str, Any]:
     return {
         "mail_from": each.mail_from,
         "recipients": [
-            {"address": to.address, "accepted": to.accepted, "code": to.code, "enhanced": to.enhanced} for to in each.recipients
+            {"address": to.address, "accepted": to.accepted, "code": to.code, "enhanced": to.enhanced}
+            for to in each.recipients
         ],
         "content": _content(each.content, each.subject),
         "outcome": each.outcome,

@@ -156,12 +156,18 @@ def _reported(page: Page, dialog: Dialog) -> None:
     for number, each in enumerate(dialog.transactions, 1):
         if number == 1:
             page.heading("Message" if len(dialog.transactions) == 1 else "Messages")
-        to = ", ".join(r.address + ("" if r.accepted else f" (refused, {r.code})" if r.code else " (no reply)") for r in each.recipients)
+        to = ", ".join(
+            r.address + ("" if r.accepted else f" (refused, {r.code})" if r.code else " (no reply)")
+            for r in each.recipients
+        )
         unsaid = "(not in the log)"
         sender = "<> (a bounce)" if each.mail_from == "" and not dialog.replies_only else each.mail_from or unsaid
         page.wrapped(f"from {sender} to {to.strip(', ') or unsaid}: {each.outcome}", 4, "  ")
         asked = {name: value for r in each.recipients for name, value in r.parameters.items()} | each.parameters
-        details = [f"subject {each.subject!r}" if each.subject else "", f"message id {each.message_id}" if each.message_id else ""]
+        details = [
+            f"subject {each.subject!r}" if each.subject else "",
+            f"message id {each.message_id}" if each.message_id else "",
+        ]
         details += [f"{name}={value}" if value is not None else name for name, value in asked.items()]
         if any(details):
             page.wrapped(", ".join(part for part in details if part), 4)
@@ -179,7 +185,11 @@ def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
     for finding in findings:
         colour = SEVERITY[finding.severity]
         page.wrapped(f"line {finding.line}: {finding.message}", 4, "  " + ("• " if page.unicode else "- "))
-        fault = f"fault of the {finding.party}" if finding.party != "unknown" else "whose fault it is, the log does not tell"
+        fault = (
+            f"fault of the {finding.party}"
+            if finding.party != "unknown"
+            else "whose fault it is, the log does not tell"
+        )
         page.line("    " + page.paint(f"{finding.severity} {finding.code}", colour) + f" {finding.name}, {fault}")
         if finding.corrected:
             page.wrapped(f"write: {finding.corrected}", 6, "    ")
@@ -188,7 +198,7 @@ def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
     plain = [e for e in refused if (e.line or 0) not in explained]
     if plain or (dialog.greeting and dialog.greeting.severity >= 4):
         page.heading("What the server refused")
-        for reply in ([dialog.greeting] if dialog.greeting and dialog.greeting.severity >= 4 else []):
+        for reply in [dialog.greeting] if dialog.greeting and dialog.greeting.severity >= 4 else []:
             _refusal(page, "the connection", reply)
         for exchange in plain:
             if exchange.reply:
@@ -197,7 +207,9 @@ def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
         page.heading("The log is cut")
         inside = dialog.exchanges and dialog.exchanges[-1].verb == "DATA" and dialog.exchanges[-1].severity == 3
         where = "inside the message, before the final dot: what became of it, the log cannot say" if inside else "there"
-        page.wrapped(f"It stops after line {dialog.end_line}{', ' + where if inside else ', before a QUIT or a close'}.", 2)
+        page.wrapped(
+            f"It stops after line {dialog.end_line}{', ' + where if inside else ', before a QUIT or a close'}.", 2
+        )
 
 
 def _refusal(page: Page, command: str, reply: Reply) -> None:

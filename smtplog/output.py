@@ -12,7 +12,9 @@ import typer
 
 from smtplog.errors import UsageError
 
-Paths = Annotated[list[str], typer.Argument(help="Logs: files, directories, globs, - for standard input; packed or not.")]
+Paths = Annotated[
+    list[str], typer.Argument(help="Logs: files, directories, globs, - for standard input; packed or not.")
+]
 InputFormat = Annotated[str | None, typer.Option("--input-format", help="The log format; default: told from the file.")]
 Day = Annotated[str | None, typer.Option("--date", help="The day of the log (YYYY-MM-DD), for stamps without a year.")]
 OutputFormat = Annotated[str, typer.Option("--output-format", help="text, json …")]
@@ -92,7 +94,10 @@ class Page:
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         room = self.width - sum(widths[:-1]) - 2 * len(widths)
         for number, row in enumerate(cells):
-            shown = [cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            shown = [
+                cell.rjust(w) if i in right else cell.ljust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
             shown[-1] = elided(row[-1], max(room, 20))
             style = styles[number] if number < len(styles) else ""
             self.line("  " + self.paint("  ".join(shown).rstrip(), style))

@@ -23,7 +23,9 @@ def write(page: Page, summary: Summary, few: Sequence[Dialog], files: Sequence[F
     for dialog in few:
         colour = _COLOURS.get(dialog.outcome, "")
         peer = dialog.client or dialog.server or ""
-        page.line(f"  {page.paint(dialog.outcome.ljust(10), colour)} {printable(dialog.source)}:{dialog.line}  {printable(peer)}  {dialog.end}")
+        page.line(
+            f"  {page.paint(dialog.outcome.ljust(10), colour)} {printable(dialog.source)}:{dialog.line}  {printable(peer)}  {dialog.end}"
+        )
     _counted(page, "Sessions by outcome", told["dialogs"]["by_outcome"])
     _counted(page, "Sessions by end", told["dialogs"]["by_end"])
     _counted(page, "Transactions by outcome", told["transactions"]["by_outcome"])
@@ -61,7 +63,8 @@ def _replies(page: Page, replies: list[dict[str, Any]]) -> None:
     most = max(row["count"] for row in replies)
     mark = "█" if page.unicode else "#"
     rows = [
-        [str(row["code"]), f"{row['count']:,}", mark * max(round(16 * row["count"] / most), 1), row["meaning"]] for row in replies
+        [str(row["code"]), f"{row['count']:,}", mark * max(round(16 * row["count"] / most), 1), row["meaning"]]
+        for row in replies
     ]
     page.table(rows, right=[1], styles=[{"4": "yellow", "5": "red"}.get(row[0][0], "") for row in rows])
 
@@ -72,7 +75,9 @@ def _refusals(page: Page, refusals: list[dict[str, Any]]) -> None:
         for row in refusals[:TOP]:
             place = f"{printable(row['source'])}:{row['line']}"
             code = f"{row['code']} {row['enhanced'] or ''}".strip()
-            page.line(f"  {row['count']:>8,}  {row['verb']:<9} {page.paint(code, 'red' if row['code'] >= 500 else 'yellow')}  {place}")
+            page.line(
+                f"  {row['count']:>8,}  {row['verb']:<9} {page.paint(code, 'red' if row['code'] >= 500 else 'yellow')}  {place}"
+            )
             page.line("            " + page.paint(elided(printable(row["example"]), page.width - 12), "dim"))
 
 
@@ -80,14 +85,21 @@ def _latency(page: Page, latency: dict[str, dict[str, float]]) -> None:
     if latency:
         page.heading("Slowest steps (seconds)")
         slowest = sorted(latency.items(), key=lambda item: -item[1]["p95"])[:TOP]
-        rows = [[verb, f"{v['count']:,}", f"{v['median']:.3f}", f"{v['p95']:.3f}", f"{v['max']:.3f}"] for verb, v in slowest]
+        rows = [
+            [verb, f"{v['count']:,}", f"{v['median']:.3f}", f"{v['p95']:.3f}", f"{v['max']:.3f}"] for verb, v in slowest
+        ]
         page.table([["verb", "count", "median", "95 %", "longest"], *rows], right=[1, 2, 3, 4], styles=["dim"])
 
 
 def _peers(page: Page, peers: list[dict[str, Any]], cut: bool) -> None:
     if peers:
-        page.heading("Peers" + (f", the first {TOP} of {'more than ' if cut else ''}{len(peers):,}" if len(peers) > TOP else ""))
-        rows = [[f"{p['dialogs']:,}", f"{p['refused']:,} refused" if p["refused"] else "", p["address"], p["name"] or ""] for p in peers[:TOP]]
+        page.heading(
+            "Peers" + (f", the first {TOP} of {'more than ' if cut else ''}{len(peers):,}" if len(peers) > TOP else "")
+        )
+        rows = [
+            [f"{p['dialogs']:,}", f"{p['refused']:,} refused" if p["refused"] else "", p["address"], p["name"] or ""]
+            for p in peers[:TOP]
+        ]
         page.table(rows, right=[0, 1])
 
 
@@ -112,6 +124,8 @@ def _files(page: Page, files: Sequence[FileReport], skipped: list[dict[str, str]
         strange = ""
         if report.not_understood:
             strange = f", {report.not_understood:,} lines not understood, first at line {report.first_not_understood}"
-        page.line(page.paint(f"{printable(report.source)}: {report.format}{sure}, {report.lines:,} lines{strange}", "dim"))
+        page.line(
+            page.paint(f"{printable(report.source)}: {report.format}{sure}, {report.lines:,} lines{strange}", "dim")
+        )
     if skipped:
         page.line(page.paint(f"{len(skipped)} files skipped, the first: {printable(skipped[0]['reason'])}", "dim"))

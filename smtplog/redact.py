@@ -29,7 +29,11 @@ def redact(dialog: Dialog) -> Dialog:
         greeting=_reply(dialog.greeting, pattern),
         events=tuple(_event(event, pattern) for event in dialog.events),
         transactions=tuple(
-            replace(each, content=_content(each.content, pattern), subject=mask(each.subject, pattern) if each.subject else None)
+            replace(
+                each,
+                content=_content(each.content, pattern),
+                subject=mask(each.subject, pattern) if each.subject else None,
+            )
             for each in dialog.transactions
         ),
     )
@@ -128,7 +132,12 @@ def _everywhere(exchange: Exchange, pattern: re.Pattern[str] | None) -> Exchange
     argument = mask(exchange.argument, pattern)
     verb = mask(exchange.verb, pattern)
     return replace(
-        exchange, command=command, argument=argument, verb=verb, reply=reply, content=_content(exchange.content, pattern)
+        exchange,
+        command=command,
+        argument=argument,
+        verb=verb,
+        reply=reply,
+        content=_content(exchange.content, pattern),
     )
 
 
@@ -136,7 +145,11 @@ def _reply(reply: Reply | None, pattern: re.Pattern[str] | None) -> Reply | None
     if reply is None or pattern is None or not any(pattern.search(line) for line in reply.raw):
         return reply
     text = tuple(mask(line, pattern) for line in reply.text)
-    return replace(reply, text=text, raw=tuple(raw[: len(raw) - len(old)] + new for raw, old, new in zip(reply.raw, reply.text, text, strict=True)))
+    return replace(
+        reply,
+        text=text,
+        raw=tuple(raw[: len(raw) - len(old)] + new for raw, old, new in zip(reply.raw, reply.text, text, strict=True)),
+    )
 
 
 def _content(content: Content | None, pattern: re.Pattern[str] | None) -> Content | None:

@@ -82,7 +82,8 @@ def escaped(text: str) -> str:
     named = {"\r": "\\r", "\n": "\\n", "\t": "\\t", "\\": "\\\\"}
     edges = {0, len(text) - 1}
     return "".join(
-        named.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 or c == "{" or (c == " " and i in edges) else c)
+        named.get(c)
+        or (f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 or c == "{" or (c == " " and i in edges) else c)
         for i, c in enumerate(text)
     )
 
@@ -118,13 +119,17 @@ def excerpt(dialog: Dialog, line: int, end_line: int, column: int | None = None)
     at = next((i for i, each in enumerate(lines) if each.line >= line), len(lines) - 1)
     if not lines:
         return ""
-    same = [i for i in range(at, len(lines)) if lines[at].exchange is not None and lines[i].exchange == lines[at].exchange]
+    same = [
+        i for i in range(at, len(lines)) if lines[at].exchange is not None and lines[i].exchange == lines[at].exchange
+    ]
     last = min(max([at, *same]), at + 5)
     shown = []
     for i in range(max(at - 2, 0), min(last + 1, len(lines))):
         text = lines[i].text
         shown.append(text if len(text) <= 160 else text[:157] + "...")
         if i == at:
-            marker = " " * (text.find(": ") + 2) + (" " * (column - 1) + "^" if column else "^" * min(max(len(text) - 3, 1), 100))
+            marker = " " * (text.find(": ") + 2) + (
+                " " * (column - 1) + "^" if column else "^" * min(max(len(text) - 3, 1), 100)
+            )
             shown.append(marker)
     return "\n".join(shown)

@@ -195,5 +195,5 @@ def _mark_chunks(sessions: Sessions, client: np.ndarray) -> None:
 
 
 def _chunk_size(command: str) -> int:
-    size = (command.split() + ["", ""])[1]
+    size = ([*command.split(), "", ""])[1]
     return int(size) if size.isdigit() and len(size) < 19 else 0

@@ -105,7 +105,9 @@ def open_source(source: Source) -> BinaryIO:
     except OSError as error:
         raise UnreadableError(f"{source.path} cannot be read: {error.strerror}") from None
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
-    return cast(BinaryIO, io.BufferedReader(_Guarded(_unpacked(stream, packed), source.path, packed or "file"), 1 << 16))
+    return cast(
+        BinaryIO, io.BufferedReader(_Guarded(_unpacked(stream, packed), source.path, packed or "file"), 1 << 16)
+    )
 
 
 def _unpacked(stream: BinaryIO, packed: str | None) -> Any:
@@ -137,7 +139,9 @@ class _Guarded(io.RawIOBase):
         except EOFError:
             raise UnreadableError(f"{self._path}: the {self._packed} data ends early; fetch the file again") from None
         except (OSError, lzma.LZMAError, ValueError, zlib.error) as error:
-            raise UnreadableError(f"{self._path}: the {self._packed} data is damaged ({error}); fetch the file again") from None
+            raise UnreadableError(
+                f"{self._path}: the {self._packed} data is damaged ({error}); fetch the file again"
+            ) from None
         buffer[: len(data)] = data
         return len(data)
 

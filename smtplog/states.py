@@ -71,6 +71,7 @@ AFTER: dict[tuple[str, int], After] = {
     ("RCPT", 2): After(transaction="rcpt"),
     ("DATA", 3): After(transaction="data"),
     (".", 2): After(transaction="none"),
+    (".", 3): After(transaction="none"),  # 353 of PRDR: a reply for each recipient follows
     (".", 4): After(transaction="none"),
     (".", 5): After(transaction="none"),
     ("BDAT", 2): After(transaction="bdat"),

@@ -222,7 +222,12 @@ class Summary:
             "refusals": self._refusals(),
             "commands": _sorted(self.commands),
             "peers": [
-                {"address": address, "name": name or None, "dialogs": count, "refused": self.peers_refused[address, name]}
+                {
+                    "address": address,
+                    "name": name or None,
+                    "dialogs": count,
+                    "refused": self.peers_refused[address, name],
+                }
                 for (address, name), count in _most(self.peers)
             ],
             "latency": {verb: latency.to_json() for verb, latency in sorted(self.latency.items())},
@@ -250,7 +255,9 @@ def _count(into: Counter[str], numbers: np.ndarray, names: tuple[str, ...]) -> N
 
 def _shown(verb: str) -> str:
     """A verb as it may be counted: what is no word of letters is told as one kind, so that tables stay bounded."""
-    return verb if len(verb) <= 20 and (verb == "." or verb.replace("-", "").isalnum()) and verb.isascii() else "(other)"
+    return (
+        verb if len(verb) <= 20 and (verb == "." or verb.replace("-", "").isalnum()) and verb.isascii() else "(other)"
+    )
 
 
 def _address(column: events.Codes, first: np.ndarray) -> list[tuple[str, str]]:

@@ -75,9 +75,9 @@ def _out_of_order(batch: Batch) -> np.ndarray:
     pairs = batch.exchanges
     allowed = np.zeros((len(states.STATES), len(pairs.verbs)), np.bool_)
     for state, verbs in states.ALLOWED.items():
-        for verb in verbs:
-            if verb in pairs.verbs:
-                allowed[states.STATES.index(state), pairs.verbs.index(verb)] = True
+        for name in verbs:
+            if name in pairs.verbs:
+                allowed[states.STATES.index(state), pairs.verbs.index(name)] = True
     out = ~allowed[pairs.state, pairs.verb]
 
     def verb(*names: str) -> np.ndarray:

@@ -95,7 +95,9 @@ def _frame(rows: Iterable[Mapping[str, Any]], types: dict[str, Any]) -> pd.DataF
     for name, dtype in types.items():
         values = [row[name] for row in listed]
         if dtype == _TIME:
-            columns[name] = pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True), name=name).astype(dtype)
+            columns[name] = pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True), name=name).astype(
+                dtype
+            )
         else:
             columns[name] = pd.Series(values, dtype=dtype, name=name)
     return pd.DataFrame(columns)
@@ -112,7 +114,11 @@ def dialogs_frame(dialogs: Iterable[Dialog]) -> pd.DataFrame:
     return _frame(
         (
             {
-                **{name: getattr(each, name) for name in _DIALOGS if name not in ("dialog", "exchanges", "transactions")},
+                **{
+                    name: getattr(each, name)
+                    for name in _DIALOGS
+                    if name not in ("dialog", "exchanges", "transactions")
+                },
                 "dialog": each.id,
                 "exchanges": len(each.exchanges),
                 "transactions": len(each.transactions),
@@ -135,7 +141,19 @@ def exchanges_frame(dialogs: Iterable[Dialog]) -> pd.DataFrame:
         for dialog in dialogs:
             for each in dialog.exchanges:
                 reply = each.reply
-                names = ("line", "time", "command", "verb", "argument", "inferred", "pipelined", "state", "tls", "transaction", "latency")
+                names = (
+                    "line",
+                    "time",
+                    "command",
+                    "verb",
+                    "argument",
+                    "inferred",
+                    "pipelined",
+                    "state",
+                    "tls",
+                    "transaction",
+                    "latency",
+                )
                 yield {
                     "dialog": dialog.id,
                     "source": dialog.source,
@@ -201,7 +219,14 @@ def events_frame(dialogs: Iterable[Dialog]) -> pd.DataFrame:
                 mark, _, text = each.text.partition(": ")
                 kind = kinds.get(mark[0]) or words.get(text.split(" ")[0], "note")
                 line = each.line or None
-                yield {"dialog": dialog.id, "source": dialog.source, "line": line, "time": each.time, "kind": kind, "text": text}
+                yield {
+                    "dialog": dialog.id,
+                    "source": dialog.source,
+                    "line": line,
+                    "time": each.time,
+                    "kind": kind,
+                    "text": text,
+                }
 
     return _frame(rows(), _EVENTS)
 
@@ -213,10 +238,21 @@ def overview_html(summary: Summary) -> str:
         ("sessions", f"{told['dialogs']['count']:,}", _counts(told["dialogs"]["by_outcome"])),
         ("messages", f"{told['transactions']['count']:,}", _counts(told["transactions"]["by_outcome"])),
         ("recipients", f"{sum(told['recipients'].values()):,}", _counts(told["recipients"])),
-        ("replies", f"{sum(r['count'] for r in told['replies']):,}", ", ".join(f"{r['code']}: {r['count']:,}" for r in told["replies"])),
-        ("findings", f"{sum(f['count'] for f in told['findings']):,}", ", ".join(f"{f['code']}: {f['count']:,}" for f in told["findings"])),
+        (
+            "replies",
+            f"{sum(r['count'] for r in told['replies']):,}",
+            ", ".join(f"{r['code']}: {r['count']:,}" for r in told["replies"]),
+        ),
+        (
+            "findings",
+            f"{sum(f['count'] for f in told['findings']):,}",
+            ", ".join(f"{f['code']}: {f['count']:,}" for f in told["findings"]),
+        ),
     ]
-    body = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td><td style='text-align:left'>{escape(c)}</td></tr>" for a, b, c in rows)
+    body = "".join(
+        f"<tr><th>{escape(a)}</th><td>{escape(b)}</td><td style='text-align:left'>{escape(c)}</td></tr>"
+        for a, b, c in rows
+    )
     return f"<table>{body}</table>"
 
 

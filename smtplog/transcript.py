@@ -79,7 +79,9 @@ class Transcript:
         self.show_secrets = show_secrets
         self.block_size = block_size or int(os.environ.get("SMTPLOG_BLOCK_SIZE", DEFAULT_SIZE))
         self.files: list[FileReport] = []  #: of the last reading
-        self.skipped: list[tuple[str, str]] = []  #: files met in a directory or by a glob that are no logs: path, reason
+        self.skipped: list[
+            tuple[str, str]
+        ] = []  #: files met in a directory or by a glob that are no logs: path, reason
         self.errors: list[str] = []  #: what could not be done of what the user named
         self.notes = False  #: whether batches' events hold notes
 
@@ -127,7 +129,12 @@ class Transcript:
             head, blocks = head_of(blocks, source)
             declaration, swapped = self._format(source, head, report)
             log = before
-            if log is None or log.assembler.format != declaration.slug or declaration.kind == "capture" or not _chained(declaration):
+            if (
+                log is None
+                or log.assembler.format != declaration.slug
+                or declaration.kind == "capture"
+                or not _chained(declaration)
+            ):
                 if log is not None:
                     yield from self._ended(log)
                 latest = self.date or _day_of(source)
@@ -214,7 +221,9 @@ class Transcript:
         for dialog in batch.dialogs(suspects(batch, everything=any(each.extra for each in rules))):
             yield from book.check(dialog, rules, show_secrets=self.show_secrets)
 
-    def checked(self, batch: Batch, which: Iterable[int] | None, rules: tuple[Rule, ...]) -> Iterator[tuple[Dialog, list[Finding]]]:
+    def checked(
+        self, batch: Batch, which: Iterable[int] | None, rules: tuple[Rule, ...]
+    ) -> Iterator[tuple[Dialog, list[Finding]]]:
         """Views of a batch as they may be shown, each with its findings."""
         for dialog in batch.dialogs(which):
             found = book.check(dialog, rules, show_secrets=self.show_secrets)
@@ -305,7 +314,9 @@ def head_of(blocks: Iterator[Block], source: Source) -> tuple[Block, Iterator[Bl
         if size >= HEAD:
             break
     if not seen:
-        raise UnreadableError(f"{source.path} is empty: there is nothing to analyse; check where the log was written to")
+        raise UnreadableError(
+            f"{source.path} is empty: there is nothing to analyse; check where the log was written to"
+        )
     head = _cut(_joined(seen))
     reason = looks_binary(head.data[: 1 << 16])
     if reason:

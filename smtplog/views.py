@@ -77,7 +77,9 @@ class _View:
         status = next((status for each in words if (status := speech.status_of(each))), None)
         code = speech.code_of(raw[0])
         line, last = self.batch.local(self.lines[at[0]]), self.batch.local(self.lines[at[-1]])
-        return model.Reply(code, status if code // 100 != 3 else None, words, line, last, moment(self.times[at[0]]), raw)
+        return model.Reply(
+            code, status if code // 100 != 3 else None, words, line, last, moment(self.times[at[0]]), raw
+        )
 
     def dialog(self) -> model.Dialog:
         batch, number = self.batch, self.number
@@ -219,7 +221,9 @@ class _View:
         verbs = {exchange.verb for exchange in exchanges}
         if "LHLO" in verbs or (greeting and any("LMTP" in text.upper().split() for text in greeting.text)):
             found.add("lmtp")
-        if verbs & {"X-EXPS", "X-ANONYMOUSTLS", "XEXCH50"} or any(verb.startswith(("XSHADOW", "XPROXY")) for verb in verbs):
+        if verbs & {"X-EXPS", "X-ANONYMOUSTLS", "XEXCH50"} or any(
+            verb.startswith(("XSHADOW", "XPROXY")) for verb in verbs
+        ):
             found.add("exchange-internal")
         server = self.batch.server(self.number) or ""
         if server.endswith((":587", ":465")):
@@ -280,10 +284,7 @@ def _recipient(exchange: model.Exchange) -> model.Recipient:
 def path(argument: str) -> str:
     """The address of ``FROM:<a@b> …`` or ``TO: a@b …``, without brackets and source route."""
     rest = argument.partition(":")[2].strip()
-    if rest.startswith("<"):
-        address = rest[1:].partition(">")[0]
-    else:
-        address = rest.partition(" ")[0]
+    address = rest[1:].partition(">")[0] if rest.startswith("<") else rest.partition(" ")[0]
     if address.startswith("@") and ":" in address:
         address = address.partition(":")[2]
     return address

@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("SMTPLOG_BLOCK_SIZE", "997")
 
 settings.register_profile(
-    "smtplog", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    "smtplog",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("smtplog")
 

@@ -162,7 +162,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "a command right before a gap": (HELLO + "C: NOOP\n*: gap 3 lines\n*: close server", []),
     "RCPT after a gap": (HELLO + "*: gap 3 lines\nC: RCPT TO:<b@example.net>\nS: 250 Ok" + TEXT, []),
     "NOOP and MAIL after TLS": (
-        HELLO + "C: STARTTLS\nS: 220 Ready\n*: tls ok\nC: NOOP\nS: 250 Ok\nC: MAIL FROM:<a@example.org>\nS: 503 hello first",
+        HELLO
+        + "C: STARTTLS\nS: 220 Ready\n*: tls ok\nC: NOOP\nS: 250 Ok\nC: MAIL FROM:<a@example.org>\nS: 503 hello first",
         ["SEQ001"],
     ),
     "MAIL and RCPT after TLS are one fault": (
@@ -191,7 +192,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ003", "SEQ016"],
     ),
     "a typing slip after a refused DATA is no text": (
-        HELLO + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\nC: RCTP TO:<b@example.net>\nS: 500 What?",
+        HELLO
+        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\nC: RCTP TO:<b@example.net>\nS: 500 What?",
         ["SEQ003"],
     ),
     "RCPT after a chunk": (
@@ -199,7 +201,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ017"],
     ),
     "RCPT after a chunk out of order": (
-        HELLO + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\nC: RCPT TO:<b@example.net>\nS: 250 Ok",
+        HELLO
+        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\nC: RCPT TO:<b@example.net>\nS: 250 Ok",
         ["SEQ003"],
     ),
     "chunks on their way when one was refused": (
@@ -364,7 +367,11 @@ def _rule(docstring: str) -> Rule:
 
 
 def test_a_manual_may_leave_out_what_the_rule_says() -> None:
-    manual = Manual.of(_rule("One line.\n\n    Why it matters: because\n    it does.\n\n    Flagged::\n\n        S: 220 a\n        C:\n"))
+    manual = Manual.of(
+        _rule(
+            "One line.\n\n    Why it matters: because\n    it does.\n\n    Flagged::\n\n        S: 220 a\n        C:\n"
+        )
+    )
     assert manual.why == "because it does."
     assert manual.flagged == ("S: 220 a\nC:",)
     assert (manual.fine, manual.advice, manual.reference) == ((), "Do better.", "RFC 5321 4.1.4")

@@ -23,7 +23,9 @@ def test_show_gives_the_dialog(log: Path, update_dialogs: bool) -> None:
     if update_dialogs:
         assert _every_line_once(log), "a line of the log is lost or told twice: not written"
         golden.write_text(shown, encoding="utf-8", newline="\n")
-    assert golden.exists(), f"{golden.name} is missing; write it with: python -m pytest tests/test_transcripts.py --update-dialogs"
+    assert golden.exists(), (
+        f"{golden.name} is missing; write it with: python -m pytest tests/test_transcripts.py --update-dialogs"
+    )
     assert shown == golden.read_text(encoding="utf-8")
     assert not transcript.errors
 
@@ -52,6 +54,8 @@ def _every_line_once(log: Path) -> bool:
     parts = [found for found in (reader.read(block), reader.finish()) if found is not None]
     lines = np.concatenate([part.line for part in parts])
     if declaration.kind == "lines":
-        return len(set(lines.tolist())) + reader.not_understood <= len(block) and set(lines.tolist()) <= set(range(1, len(block) + 1))
-    once = {number for number in range(1, len(block) + 1)} == set(lines.tolist())
+        return len(set(lines.tolist())) + reader.not_understood <= len(block) and set(lines.tolist()) <= set(
+            range(1, len(block) + 1)
+        )
+    once = set(range(1, len(block) + 1)) == set(lines.tolist())
     return once

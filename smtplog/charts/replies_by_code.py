@@ -16,7 +16,7 @@ CLASSES = {
     5: ("#D55E00", "5yz refused"),
 }
 _OTHER = ("#999999", "no class of SMTP")
-_WIDEST = 46
+_WIDEST = 64
 
 
 def plot(replies: Sequence[dict[str, Any]], ax: Axes | None = None) -> Axes:
@@ -57,7 +57,9 @@ def _short(words: str) -> str:
 def save(replies: Sequence[dict[str, Any]], path: str) -> None:
     """Draw to a ``.png``, ``.svg`` or ``.pdf`` file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    figure = plot(replies).figure
-    FigureCanvasAgg(figure)  # type: ignore[arg-type]
+    figure = Figure(figsize=(9, max(1.6 + 0.36 * len(replies), 2.4)), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot(replies, figure.subplots())
     figure.savefig(path, dpi=144)

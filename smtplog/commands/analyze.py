@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from smtplog.output import Day, InputFormat, Output, OutputFormat, Page, Paths, ShowSecrets, finished, leave, one_of, opened
+from smtplog.output import (
+    Day,
+    InputFormat,
+    Output,
+    OutputFormat,
+    Page,
+    Paths,
+    ShowSecrets,
+    finished,
+    leave,
+    one_of,
+    opened,
+)
+
+if TYPE_CHECKING:
+    from smtplog.findings import Finding
+    from smtplog.model import Dialog
 
 #: So many dialogs are told one by one beside the summary.
 FEW = 5
@@ -27,7 +44,7 @@ def command(
     page = Page(output)
     rules = findings.chosen()
     total = Summary()
-    few = []
+    few: list[tuple[Dialog, list[Finding]]] = []
     for batch in transcript.batches():
         found = list(transcript.findings_of(batch, rules))
         total.add(batch, found, mask=not show_secrets)
@@ -39,7 +56,7 @@ def command(
     elif total.dialogs == 1:
         from smtplog.note import write
 
-        write(page, *few[0], transcript.files)
+        write(page, few[0][0], few[0][1], transcript.files)
     elif total.dialogs:
         from smtplog.overview import write as overview
 

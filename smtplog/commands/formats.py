@@ -29,7 +29,9 @@ def _list(page: Page, output_format: str) -> int:
     every = formats.declarations()
     if output_format == "json":
         names = ("slug", "title", "kind", "tier", "written", "enable", "sample")
-        page.line(json.dumps([{name: getattr(each, name) for name in names} for each in every], ensure_ascii=False, indent=1))
+        page.line(
+            json.dumps([{name: getattr(each, name) for name in names} for each in every], ensure_ascii=False, indent=1)
+        )
         return 0
     for each in every:
         page.line(f"{page.paint(each.slug, 'bold')}  {each.title}")

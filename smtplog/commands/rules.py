@@ -24,14 +24,21 @@ def command(
     page = Page(output)
     if output_format == "json":
         names = ("code", "name", "severity", "party", "scope", "reference", "advice", "extra", "manual")
-        page.line(json.dumps([{name: getattr(each, name) for name in names} for each in rules], ensure_ascii=False, indent=1))
+        page.line(
+            json.dumps([{name: getattr(each, name) for name in names} for each in rules], ensure_ascii=False, indent=1)
+        )
     elif output_format == "markdown":
         for each in rules:
-            page.line(f"## {each.code} {each.name}\n\n*{each.severity}*, fault of the {each.party}"
-                      f"{', only on request' if each.extra else ''}; {each.reference}\n\n{each.manual}\n")
+            page.line(
+                f"## {each.code} {each.name}\n\n*{each.severity}*, fault of the {each.party}"
+                f"{', only on request' if each.extra else ''}; {each.reference}\n\n{each.manual}\n"
+            )
     elif codes:
         for each in rules:
-            page.line(page.paint(f"{each.code} {each.name}", "bold") + page.paint(f"  {each.severity}", SEVERITY[each.severity]))
+            page.line(
+                page.paint(f"{each.code} {each.name}", "bold")
+                + page.paint(f"  {each.severity}", SEVERITY[each.severity])
+            )
             page.line()
             page.line(each.manual + "\n")
     else:

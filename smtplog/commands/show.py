@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from smtplog.output import Day, InputFormat, Output, OutputFormat, Page, Paths, ShowSecrets, finished, leave, one_of, opened, printable
+from smtplog.output import (
+    Day,
+    InputFormat,
+    Output,
+    OutputFormat,
+    Page,
+    Paths,
+    ShowSecrets,
+    finished,
+    leave,
+    one_of,
+    opened,
+    printable,
+)
 
 
 def command(

@@ -36,7 +36,9 @@ def command(
     ignore: Annotated[str | None, typer.Option(help="Not these rules.")] = None,
     extend_select: Annotated[str | None, typer.Option(help="These rules too.")] = None,
     all_rules: Annotated[bool, typer.Option("--all", help="The extra rules too.")] = False,
-    fail_on: Annotated[str, typer.Option(help="Exit with 1 from this severity on: error, warning, info, never.")] = "error",
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 1 from this severity on: error, warning, info, never.")
+    ] = "error",
     statistics: Annotated[bool, typer.Option("--statistics", help="Count findings by rule.")] = False,
 ) -> None:
     """Check dialogs against the SMTP state machine and the rule book. Exit code 1 if a finding is as severe as --fail-on."""
@@ -55,8 +57,8 @@ def command(
         found[f"{finding.code} {finding.name}"] += 1
         _tell(page, finding, output_format, statistics, told)
     _close(page, output_format, statistics, told, found, severities, len(transcript.files))
-    limit = findings.SEVERITIES.index(fail_on) if fail_on != "never" else 9  # type: ignore[arg-type]
-    worst = max((findings.SEVERITIES.index(name) for name in severities), default=-1)  # type: ignore[arg-type]
+    limit = findings.SEVERITIES.index(fail_on) if fail_on != "never" else 9
+    worst = max((findings.SEVERITIES.index(name) for name in severities), default=-1)
     leave(finished(transcript, int(worst >= limit)))
 
 
@@ -71,7 +73,9 @@ def _tell(page: Page, finding: Any, output_format: str, statistics: bool, told: 
         place = f"{printable(finding.source)}:{finding.line}:"
         sure = "" if finding.confidence == "high" else " (low confidence: replies may be off by one)"
         colour = SEVERITY[finding.severity]
-        page.line(f"{page.paint(place, 'bold')} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}")
+        page.line(
+            f"{page.paint(place, 'bold')} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}"
+        )
         page.wrapped(finding.message, 2)
         for line in finding.excerpt.splitlines():
             page.line(page.paint("    | " + printable(line), colour if not line.strip(" ^") else "dim"))

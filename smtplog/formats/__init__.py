@@ -9,4 +9,14 @@ from smtplog.formats.declaration import Declaration, declaration, declarations
 from smtplog.formats.detection import ENOUGH, Candidate, detect, sides_swapped
 from smtplog.formats.readers import Reader, reader
 
-__all__ = ["ENOUGH", "Candidate", "Declaration", "Reader", "declaration", "declarations", "detect", "reader", "sides_swapped"]
+__all__ = [
+    "ENOUGH",
+    "Candidate",
+    "Declaration",
+    "Reader",
+    "declaration",
+    "declarations",
+    "detect",
+    "reader",
+    "sides_swapped",
+]

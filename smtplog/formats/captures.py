@@ -6,6 +6,7 @@ holds replies only (no local echo) is seen as such first, and its commands are c
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import date
 from typing import Any
@@ -55,7 +56,7 @@ class CaptureReader(Reader):
         cuts = np.flatnonzero(events.found(events.strings(block.data, block.offsets), self.declaration.cut))
         edges = [0, *cuts.tolist(), len(block)]
         parts = []
-        for i, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+        for i, (start, stop) in enumerate(itertools.pairwise(edges)):
             if i and self._lines:
                 parts.append(self._piece())
             self._gather(block, start, stop)

@@ -7,6 +7,7 @@ not equal lines — a stray quote, a wrapped or cut row — that block is read l
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from datetime import date
 from typing import Any
@@ -38,14 +39,16 @@ class DelimitedReader(Reader):
         skipped = self._no_rows(block)
         edges = [-1, *skipped.tolist(), len(block)]
         parts = []
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             if start >= 0:
                 self._header(block.line(start))
             if stop - start > 1:
                 parts.append(self._rows(block, start + 1, stop))
         if len(skipped):
             texts = events.from_list([block.line(i) for i in skipped.tolist()])
-            parts.append(Events.build(np.full(len(skipped), NOTE), block.first + skipped, texts, eol=block.eol[skipped]))
+            parts.append(
+                Events.build(np.full(len(skipped), NOTE), block.first + skipped, texts, eol=block.eol[skipped])
+            )
         return _ordered(parts) if parts else Events.build(np.zeros(0), np.zeros(0), events.from_list([]))
 
     def _no_rows(self, block: Block) -> np.ndarray:
@@ -80,7 +83,7 @@ class DelimitedReader(Reader):
 
         wanted = self._wanted()
         text = pa.string()
-        types = {name: text for name in self._columns}
+        types = dict.fromkeys(self._columns, text)
         for role in ("key", "event", "here", "there"):
             if role in wanted:
                 types[wanted[role]] = pa.dictionary(pa.int32(), text)
@@ -153,7 +156,9 @@ class DelimitedReader(Reader):
         text = fields["text"]
         if "context" in fields:
             kind, text = self._context(kind, text, fields["context"])
-        ends = [events.encoded(fields[role]) if role in fields else events.constant("", n) for role in ("there", "here")]
+        ends = [
+            events.encoded(fields[role]) if role in fields else events.constant("", n) for role in ("there", "here")
+        ]
         client, server = ends if (self._side == "server") != self.swapped else ends[::-1]
         return Events.build(
             self._sided(kind),
@@ -172,7 +177,9 @@ class DelimitedReader(Reader):
 
         closed = np.flatnonzero(kind == CLOSED)
         if len(closed):
-            text = _replaced(text, closed, [self._closed_by(each) for each in events.listed(events.take(context, closed))])
+            text = _replaced(
+                text, closed, [self._closed_by(each) for each in events.listed(events.take(context, closed))]
+            )
         notes = np.flatnonzero(kind == NOTE)
         if len(notes):
             said = events.take(context, notes)

@@ -88,7 +88,9 @@ def _bare(declaration: Declaration, head: Block) -> Candidate:
     share = (known + text) / max(known + text + strange, 1)
     opened = bool(codes & {220, 554, 421}) or (commands and replies)
     enough = opened and ((replies and commands) or replies >= 3) and 250 in codes and share >= 0.6 and known >= 3
-    if not enough and not (commands >= 1 and replies >= 1 and {220, 354, 250, 334, 235} & codes and share >= 0.9 and known >= 3):
+    if not enough and not (
+        commands >= 1 and replies >= 1 and {220, 354, 250, 334, 235} & codes and share >= 0.9 and known >= 3
+    ):
         return Candidate(declaration.slug, 0.0, "too few lines are replies or commands")
     reason = f"no other format fits, and {share:.0%} of the lines are replies, commands or message text"
     return Candidate(declaration.slug, round(0.5 + 0.4 * share, 3), reason)

@@ -62,12 +62,10 @@ def raw_lines(escaped: str) -> list[tuple[str, int]]:
     """The lines that a text with the escapes ``\\r \\n \\xNN \\\\`` holds, each with the code of its line end."""
     named = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\", "0": "\0"}
     text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[0]), escaped)
-    found = []
+    found: list[tuple[str, int]] = []
     for match in _RAW_LINE.finditer(text):
         if match.end() == match.start() and found:
             break
         end = "crlf" if len(match[2]) > 1 else {"\n": "lf", "\r": "cr", "": "none"}[match[2]]
         found.append((match[1], EOLS.index(end)))
     return found
-
-

@@ -67,7 +67,9 @@ def column_of(block: Block) -> Strings:
 
 def block_flags(block: Block) -> np.ndarray:
     """The flags of the lines as flags of events."""
-    return np.where(block.flags & 2, np.uint8(FALLBACK), np.uint8(0)) | np.where(block.flags & 1, np.uint8(8), np.uint8(0))
+    return np.where(block.flags & 2, np.uint8(FALLBACK), np.uint8(0)) | np.where(
+        block.flags & 1, np.uint8(8), np.uint8(0)
+    )
 
 
 class LineReader(Reader):

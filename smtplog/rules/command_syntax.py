@@ -28,7 +28,7 @@ def _judged(exchange: Exchange) -> str | None:
     command = exchange.command
     if command is None or exchange.inferred or exchange.verb in _NEVER or exchange.state == "auth":
         return None
-    return None if any(ord(c) < 32 and c != "\t" or ord(c) == 127 for c in command) else command
+    return None if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in command) else command
 
 
 def _keyword(command: str) -> tuple[str, str, int] | None:
@@ -158,7 +158,9 @@ def space_around_colon(exchange: Exchange) -> Iterator[Hit]:
         where = "before" if before else "after"
         yield Hit(
             f"White space stands {where} the colon of {verb} {_PATHS[verb]}:.",
-            severity="error" if exchange.severity == 5 and exchange.reply and exchange.reply.code in (500, 501, 555) else "warning",
+            severity="error"
+            if exchange.severity == 5 and exchange.reply and exchange.reply.code in (500, 501, 555)
+            else "warning",
             final=True,
             column=at + (0 if before else 2),
             corrected=f"{verb} {_PATHS[verb]}:{_bracketed(path)}",
@@ -206,7 +208,9 @@ def missing_colon_or_keyword(exchange: Exchange) -> Iterator[Hit]:
     if not command or verb not in _PATHS or _keyword(command):
         return
     word = _PATHS[verb]
-    address = next((part for part in argument.replace(":", " ").split() if "@" in part or part.startswith("<")), "<address>")
+    address = next(
+        (part for part in argument.replace(":", " ").split() if "@" in part or part.startswith("<")), "<address>"
+    )
     yield Hit(
         f"{verb} wants {word}: and then the address; {argument or 'nothing'} follows instead.",
         column=len(command) - len(argument) + 1,
@@ -386,7 +390,11 @@ def unexpected_argument(exchange: Exchange) -> Iterator[Hit]:
     command = _judged(exchange)
     if command and exchange.verb in _BARE and exchange.argument.strip():
         at = command.index(exchange.argument.strip()) + 1
-        yield Hit(f"{exchange.verb} takes no argument; {exchange.argument.strip()} follows.", column=at, corrected=exchange.verb)
+        yield Hit(
+            f"{exchange.verb} takes no argument; {exchange.argument.strip()} follows.",
+            column=at,
+            corrected=exchange.verb,
+        )
 
 
 @rule(
@@ -431,7 +439,9 @@ def required_argument_missing(exchange: Exchange) -> Iterator[Hit]:
     found = _keyword(command)
     if found and not found[1].strip():
         wanted = "MAIL FROM:<user@example.org>" if found[0] == "MAIL" else "RCPT TO:<user@example.net>"
-        yield Hit(f"{found[0]} {_PATHS[found[0]]}: comes without an address.", column=len(command) + 1, corrected=wanted)
+        yield Hit(
+            f"{found[0]} {_PATHS[found[0]]}: comes without an address.", column=len(command) + 1, corrected=wanted
+        )
     elif exchange.verb in _NEEDY and not exchange.argument.strip():
         yield Hit(f"{exchange.verb} needs {_NEEDY[exchange.verb]}.", column=len(command) + 1)
 

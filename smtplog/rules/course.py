@@ -19,6 +19,12 @@ VERBS = frozenset(verb for verbs in states.ALLOWED.values() for verb in verbs) -
 #: What may come first after a TLS handshake (RFC 3207 section 4.2, RFC 5321 section 4.1.4).
 _FIRST_AFTER_TLS = (*states.HELLO, "QUIT", "NOOP", "RSET")
 
+#: What may be told of a dialog → the verbs whose answer can change it.
+_MOVING = {
+    thing: frozenset(verb for (verb, _), led_to in states.AFTER.items() if getattr(led_to, thing) is not None)
+    for thing in ("hello", "transaction")
+}
+
 _SHOWN = 6  # verbs in "legal here: …"; the rest is an ellipsis
 _HEADER_FIELD = re.compile(r"[!-9;-~]+:([ \t]|$)")  # RFC 5322 section 3.6.8, and the space that everybody writes
 _LAST = re.compile(r"(?i:LAST)\b")
@@ -88,7 +94,7 @@ def without_hello_after_tls(dialog: Dialog, index: int) -> tuple[int, Exchange] 
     if after(dialog.exchanges[index]).tls is not True or handshake_failed(dialog, index):
         return None
     for i, exchange in commands(dialog):
-        if i > index and exchange.verb:
+        if i > index and exchange.verb in VERBS:
             early = group_start(dialog, i) <= index or in_doubt(dialog, i)
             return None if early or exchange.verb in _FIRST_AFTER_TLS else (i, exchange)
     return None
@@ -126,6 +132,8 @@ def _told(dialog: Dialog, index: int, thing: str) -> bool:
     for exchange in reversed(dialog.exchanges[max(gap, 0) : index]):
         if getattr(after(exchange), thing) is not None:
             return not _refused_out_of_order(exchange)
+        if exchange.reply is None and verb_of(exchange) in _MOVING[thing]:
+            return False
     return gap < 0 and starts_with_connection(dialog)
 
 
@@ -136,8 +144,10 @@ def _refused_out_of_order(exchange: Exchange) -> bool:
 
 
 def starts_with_connection(dialog: Dialog) -> bool:
-    """Whether the log holds the dialog from its beginning, so that a state nobody set is the first state."""
-    return dialog.greeting is not None or any(event.kind == "opened" for event in dialog.events)
+    """Whether the log holds the dialog from its beginning, so that a state nobody set is the first state. What looks like
+    a greeting with any other code may answer a command that the log lost."""
+    greeted = dialog.greeting is not None and dialog.greeting.code in (220, 421, 521, 554)
+    return greeted or any(event.kind == "opened" for event in dialog.events)
 
 
 def in_doubt(dialog: Dialog, index: int) -> bool:
@@ -172,8 +182,9 @@ def refuses(dialog: Dialog) -> bool:
 
 
 def counts_replies(dialog: Dialog) -> bool:
-    """Whether each command is due one reply: not where only replies were logged, nor after XACK OFF or VERB."""
-    return not dialog.replies_only and not dialog.profiles & {"xack-off", "verb"}
+    """Whether each command is due one reply in the log: not where it holds one side only, nor after XACK OFF or VERB."""
+    one_sided = dialog.replies_only or not any(exchange.reply for exchange in dialog.exchanges) and not dialog.greeting
+    return not one_sided and not dialog.profiles & {"xack-off", "verb"}
 
 
 # -- message text sent although DATA was refused

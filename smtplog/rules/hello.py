@@ -102,7 +102,7 @@ def _hello_on_its_way(dialog: Dialog, start: int, index: int) -> bool:
     """Whether the client had said hello and could not know yet that it was refused, or has its own finding for it."""
     for i in range(start + 1, index):
         exchange = dialog.exchanges[i]
-        if exchange.verb in states.HELLO and (exchange.reply is None or i >= group_start(dialog, index)):
+        if exchange.verb in states.HELLO and i >= group_start(dialog, index):
             return True
     if start < 0:
         return False

@@ -153,10 +153,12 @@ def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
 
 
 def _may_be_due(dialog: Dialog, index: int) -> bool:
-    """Whether it can answer a command that the log does not hold, or one recipient of an LMTP message."""
+    """Whether it can answer a command that the log does not hold, or one recipient of a message: LMTP, or PRDR, where 353
+    announces such replies."""
     if in_doubt(dialog, index) or (not index and not starts_with_connection(dialog)):
         return True
     before = next((each for each in reversed(dialog.exchanges[:index]) if each.command is not None), None)
     if before is None:
         return dialog.greeting is None
-    return "lmtp" in dialog.profiles and verb_of(before) in (".", "BDAT LAST")
+    by_recipient = "lmtp" in dialog.profiles or any(each.reply and each.reply.code == 353 for each in dialog.exchanges)
+    return by_recipient and verb_of(before) in (".", "BDAT LAST")

@@ -53,7 +53,10 @@ def malformed_reply(dialog: Dialog) -> Iterator[Hit]:
     for reply in _replies(dialog):
         for i, raw in enumerate(reply.raw):
             if not speech.code_of(raw) and raw[:3] != "000":
-                yield Hit(f"The server's line {raw[:60]!r} begins with no reply code.", line=min(reply.line + i, reply.end_line))
+                yield Hit(
+                    f"The server's line {raw[:60]!r} begins with no reply code.",
+                    line=min(reply.line + i, reply.end_line),
+                )
 
 
 @rule(
@@ -95,7 +98,10 @@ def reply_class_out_of_range(dialog: Dialog) -> Iterator[Hit]:
     for reply in _replies(dialog):
         verbose = "verb" in dialog.profiles and reply.code < 100
         if reply.code and not verbose and not (2 <= reply.code // 100 <= 5 and reply.code // 10 % 10 <= 5):
-            yield Hit(f"{reply.code:03} is no reply code of SMTP: the first digit is 2 to 5, the second 0 to 5.", line=reply.line)
+            yield Hit(
+                f"{reply.code:03} is no reply code of SMTP: the first digit is 2 to 5, the second 0 to 5.",
+                line=reply.line,
+            )
 
 
 @rule(
@@ -133,7 +139,9 @@ def multiline_code_mismatch(dialog: Dialog) -> Iterator[Hit]:
     Reference: RFC 5321 4.2.1
     """
     for reply in _replies(dialog):
-        other = next(((i, c) for i, raw in enumerate(reply.raw) if (c := speech.code_of(raw)) not in (0, reply.code)), None)
+        other = next(
+            ((i, c) for i, raw in enumerate(reply.raw) if (c := speech.code_of(raw)) not in (0, reply.code)), None
+        )
         if other is not None and reply.code:
             line = min(reply.line + other[0], reply.end_line)
             yield Hit(f"The reply begins with {reply.code} and goes on with {other[1]}.", line=line)
@@ -182,7 +190,9 @@ def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
         more |= any(other.line > reply.end_line for other in _replies(dialog))
         more |= any(event.kind == "closed" and event.line >= reply.end_line for event in dialog.events)
         if coded and coded[-1][3:4] == "-" and more:
-            yield Hit(f"The reply {reply.code} never ends: its last line has a hyphen after the code.", line=reply.end_line)
+            yield Hit(
+                f"The reply {reply.code} never ends: its last line has a hyphen after the code.", line=reply.end_line
+            )
 
 
 @rule(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Reply
 from smtplog.rules.course import (
+    VERBS,
     after,
     closed,
     commands,
@@ -34,7 +35,8 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after QUIT.
 
     Why it matters: QUIT is the last word of a session. What follows is lost, or makes TCP reset the connection before
-    the 221 is read. A QUIT that was refused (5yz) does not count, nor does an empty line after it.
+    the 221 is read. A QUIT that was refused (5yz) does not count; an empty line or what is no command may be what the
+    program that wrote the log had to say.
 
     Flagged::
 
@@ -63,7 +65,7 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     """
     quit_said = False
     for i, exchange in commands(dialog):
-        if quit_said and exchange.verb:
+        if quit_said and exchange.verb in VERBS:
             yield hit(i, exchange, f"{exchange.verb} was sent after QUIT. Legal here: nothing.")
             return
         quit_said = quit_said or (exchange.verb == "QUIT" and exchange.severity != 5)
@@ -228,7 +230,7 @@ def commands_after_refusing_greeting(dialog: Dialog) -> Iterator[Hit]:
         return
     for i, exchange in commands(dialog):
         knew = len(dialog.sources) > 1 or (exchange.line or 0) >= dialog.greeting.line
-        if knew and exchange.verb not in ("QUIT", ""):
+        if knew and exchange.verb in VERBS and exchange.verb != "QUIT":
             message = f"{exchange.verb} was sent although the greeting was {dialog.greeting.code}. Legal here: QUIT."
             yield hit(i, exchange, message)
             return
@@ -288,7 +290,7 @@ def commands_after_421(dialog: Dialog) -> Iterator[Hit]:
     for i, exchange in commands(dialog) if told else ():
         if exchange.verb == "QUIT":
             return
-        if exchange.verb and told[0] < group_start(dialog, i):
+        if exchange.verb in VERBS and told[0] < group_start(dialog, i):
             yield hit(i, exchange, f"{exchange.verb} was sent after the server had said 421. Legal here: QUIT.")
             return
 

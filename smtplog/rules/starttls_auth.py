@@ -284,7 +284,7 @@ def command_inside_auth_exchange(dialog: Dialog) -> Iterator[Hit]:
     """
     for i, exchange in commands(dialog):
         line = (exchange.command or "").rstrip()
-        if exchange.state == "auth" and speech.is_command(line):
+        if exchange.verb == "AUTH-RESPONSE" and speech.is_command(line):
             verb = speech.split(line)[0]
             message = f"{verb} was sent where the server waited for an AUTH answer. {legal_here(exchange, dialog)}"
             if line.isalpha() and len(line) % 4 == 0:

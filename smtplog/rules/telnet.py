@@ -93,8 +93,12 @@ def backspace_in_command(dialog: Dialog) -> Iterator[Hit]:
         reply = exchange.reply
         answer = f"; it answered {reply.code} {reply.enhanced or ''}".rstrip() if reply else ""
         because = " because of the erased characters" if reply and reply.severity == 5 else ""
-        again = next((e for e in dialog.exchanges[i + 1 :] if e.command and e.verb == meant.split(" ")[0].upper()), None)
-        mended = f" Typed again on line {again.line}, where it was accepted." if again and again.severity in (2, 3) else ""
+        again = next(
+            (e for e in dialog.exchanges[i + 1 :] if e.command and e.verb == meant.split(" ")[0].upper()), None
+        )
+        mended = (
+            f" Typed again on line {again.line}, where it was accepted." if again and again.severity in (2, 3) else ""
+        )
         yield Hit(
             f"{caret(command)} was sent with backspaces in it: the server got every key{answer}{because}. Meant was {meant}.{mended}",
             exchange=i,
@@ -359,7 +363,11 @@ def verb_typo(exchange: Exchange) -> Iterator[Hit]:
     word = command.strip().split(" ")[0].partition(":")[0] or command
     meant = verb_meant(word)
     if meant:
-        yield Hit(f"{word} is no command; {meant} was probably meant.", column=1, corrected=meant + command.strip()[len(word) :])
+        yield Hit(
+            f"{word} is no command; {meant} was probably meant.",
+            column=1,
+            corrected=meant + command.strip()[len(word) :],
+        )
 
 
 @rule(
@@ -470,7 +478,9 @@ def missing_header_body_separator(exchange: Exchange) -> Iterator[Hit]:
         if not (_is_header(line) or (i and line[:1] in (" ", "\t"))):
             yield Hit("Text follows the header without an empty line between them.", line=content.line + i)
             return
-    yield Hit("The message is a header only, without the empty line that ends it.", line=content.line + len(content.lines) - 1)
+    yield Hit(
+        "The message is a header only, without the empty line that ends it.", line=content.line + len(content.lines) - 1
+    )
 
 
 def _is_header(line: str) -> bool:
@@ -539,7 +549,11 @@ def unterminated_data(dialog: Dialog) -> Iterator[Hit]:
     if text is None and not (dialog.exchanges[-1].verb == "DATA" or dialog.exchanges[-1].reply):
         return
     slip = next((line for line in (text.lines if text else ()) if _meant_as_end(line)), None)
-    hint = f" The line {slip.strip()!r} in the text was perhaps meant as a command; in the text it is text." if slip else ""
+    hint = (
+        f" The line {slip.strip()!r} in the text was perhaps meant as a command; in the text it is text."
+        if slip
+        else ""
+    )
     yield Hit(f"The message was never ended by a line with a single dot; nothing was delivered.{hint}", exchange=last)
 
 
