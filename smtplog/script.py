@@ -32,8 +32,11 @@ def script(dialog: Dialog) -> list[ScriptLine]:
     found: list[tuple[tuple[float, int], ScriptLine]] = []
     if dialog.greeting:
         found += [((each.line, 1), each) for each in _reply(dialog.greeting, None)]
+    at = 0.0
     for i, exchange in enumerate(dialog.exchanges):
-        found += _exchange(exchange, i, crlf)
+        lines = list(_exchange(exchange, i, crlf, at))
+        at = max((key[0] for key, line in lines if not line.text.startswith("S")), default=at)
+        found += lines
     for event in dialog.events:
         text = _event(event.kind, event.text, dialog)
         if text:
@@ -42,24 +45,33 @@ def script(dialog: Dialog) -> list[ScriptLine]:
     return [line for _, line in found]
 
 
-def _exchange(exchange: Exchange, index: int, crlf: bool) -> Iterator[tuple[tuple[float, int], ScriptLine]]:
+def _exchange(
+    exchange: Exchange, index: int, crlf: bool, after: float
+) -> Iterator[tuple[tuple[float, int], ScriptLine]]:
     reply = exchange.reply
     if exchange.command is not None:
-        at = exchange.line if exchange.line is not None else (reply.line - 0.5 if reply else 0)
+        at = exchange.line if exchange.line is not None else (reply.line - 0.5 if reply else after)
         if exchange.inferred:
             text = f"C?: {exchange.command}".rstrip(" ") if exchange.command else "C?:"
         else:
             text = _said("C", exchange.command, exchange.eol, crlf)
-        content = exchange.content
-        if content is not None:
-            for i, (line, eol) in enumerate(zip(content.lines, content.eol, strict=True)):
-                yield (content.line + i, 0), ScriptLine(_said("C", line, eol, crlf), content.line + i, None, index)
-            if exchange.verb == "." and exchange.line is None:
-                at = max(at, content.line + len(content.lines) - 0.5)
-        yield (at, 0), ScriptLine(text, exchange.line or 0, exchange.time, index)
+        if exchange.verb == "." and exchange.line is None and exchange.content is not None:
+            at = max(at, exchange.content.line + len(exchange.content.lines) - 0.5)
+        said = [((at, 0), ScriptLine(text, exchange.line or 0, exchange.time, index))]
+        text_lines = [((at, 0), each) for each in _content(exchange, index, crlf)]
+        if exchange.verb == "DATA" and exchange.content is not None:  # the text was never ended
+            text_lines = [((exchange.content.line, 0), each) for _, each in text_lines]
+        yield from text_lines + said if exchange.verb == "." else said + text_lines
     if reply is not None:
         for each in _reply(reply, index):
             yield (each.line, 1), each
+
+
+def _content(exchange: Exchange, index: int, crlf: bool) -> Iterator[ScriptLine]:
+    content = exchange.content
+    if content is not None:
+        for i, (line, eol) in enumerate(zip(content.lines, content.eol, strict=True)):
+            yield ScriptLine(_said("C", line, eol, crlf), content.line + i, None, index)
 
 
 def _reply(reply: Reply, index: int | None) -> list[ScriptLine]:

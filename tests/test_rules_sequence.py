@@ -107,7 +107,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ001"],
     ),
     "hello refused in the group of the MAIL": (
-        "S: 220 mx.example.net ESMTP\nC: EHLO x\nC: MAIL FROM:<a@example.org>\nS: 501 5.5.4 Bad name\nS: 503 hello first",
+        "S: 220 mx.example.net ESMTP\nC: EHLO x\nC: MAIL FROM:<a@example.org>\n"
+        "S: 501 5.5.4 Bad name\nS: 503 hello first",
         [],
     ),
     "MAIL refused and not read": (
@@ -193,7 +194,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "a typing slip after a refused DATA is no text": (
         HELLO
-        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\nC: RCTP TO:<b@example.net>\nS: 500 What?",
+        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\n"
+        "C: RCTP TO:<b@example.net>\nS: 500 What?",
         ["SEQ003"],
     ),
     "RCPT after a chunk": (
@@ -202,7 +204,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "RCPT after a chunk out of order": (
         HELLO
-        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\nC: RCPT TO:<b@example.net>\nS: 250 Ok",
+        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\n"
+        "C: RCPT TO:<b@example.net>\nS: 250 Ok",
         ["SEQ003"],
     ),
     "chunks on their way when one was refused": (
@@ -236,7 +239,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "a host called lmtp": ("S: 220 LMTP ESMTP ready\nC: EHLO x.example.org\nS: 250 LMTP", []),
     "LHLO with a name that is refused": (
-        "S: 220 mx.example.net ready\nC: LHLO\nS: 501 5.5.4 Syntax: LHLO hostname\nC: LHLO x.example.org\nS: 250 mx.example.net",
+        "S: 220 mx.example.net ready\nC: LHLO\nS: 501 5.5.4 Syntax: LHLO hostname\n"
+        "C: LHLO x.example.org\nS: 250 mx.example.net",
         [],
     ),
     "LMTP: the log stops before the second reply": (
@@ -248,9 +252,28 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [],
     ),
     "LMTP: a reply too many": (LMTP + ENVELOPE + TEXT + "S: 250 Ok\nC: QUIT\nS: 221 Bye", ["SEQ025"]),
+    "PRDR: a reply a recipient after 353": (
+ "
+        "       HELLO + ENVELOPE + TEXT.replace("250 2.0.0 Ok: queued as 4ABC", "353 PRDR") + "S: 250 b\nS: 250 Ok\nC: QUIT\nS: 221 Bye",
+        [],
+    ),
+    "a log of the client's side only": (
+        "C: EHLO x.example.org\nC: MAIL FROM:<a@example.org>\nC: QUIT\n*: close client",
+        [],
+    ),
+    "a log that starts with a refusal that is no greeting": (
+        "S: 535 5.7.8 No\nC: MAIL FROM:<a@example.org>\nS: 250 Ok",
+        [],
+    ),
+    "RCPT after a MAIL whose answer the log lost": (
+        HELLO + "C: MAIL FROM:<a@example.org>\nC: RCPT TO:<b@example.net>\nC: RSET",
+        [],
+    ),
+    "what a program says after the end": (HELLO + "C: QUIT\nS: 221 Bye\nC: ^C", []),
     "greeted, and the log stops": ("S: 220 mx.example.net ESMTP ready", []),
     "inferred commands accuse nobody": (
-        "S: 220 mx.example.net ESMTP\nC?: RCPT TO\nS: 503 need MAIL\nC?: DATA\nS: 503 need RCPT\nS: 250 Ok\n*: close client",
+        "S: 220 mx.example.net ESMTP\nC?: RCPT TO\nS: 503 need MAIL\nC?: DATA\n"
+        "S: 503 need RCPT\nS: 250 Ok\n*: close client",
         [],
     ),
 }

@@ -28,19 +28,21 @@ class Unfolder:
         kinds: list[int] = []
         eols: list[int] = []
         times: list[int] = []
+        last = -1  # the line of the log that the last event ends on
         for i, (rule, text) in enumerate(zip(rules, texts, strict=True)):
             if rule == "clock":
                 self.clock = int(found.time[i])
             elif rule == "wait":
                 self._wait(text)
             elif rule == "more":
-                if index and found.line[index[-1]] == found.line[i] - 1 and kinds[-1] in (CLIENT, SERVER):
+                if index and last == found.line[i] - 1 and kinds[-1] in (CLIENT, SERVER):
                     words[-1] = f"{words[-1]} {text.strip()}"
-                    index[-1] = i
+                    last = int(found.line[i])
             else:
                 pieces = raw_lines(text) if rule.endswith("_raw") else [(text, int(found.eol[i]))]
                 for piece, eol in pieces:
                     index.append(i)
+                    last = int(found.line[i])
                     words.append(piece)
                     kinds.append(int(found.kind[i]))
                     eols.append(eol)

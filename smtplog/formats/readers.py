@@ -79,7 +79,7 @@ class LineReader(Reader):
         super().__init__(declaration, swapped=swapped, latest=latest)
         names = rule_names(declaration.grammar)
         self.shapes: tuple[Shape, ...] = shapes(lark(declaration.slug, names), names)
-        self._last_said: tuple[int, Events] | None = None
+        self._held: tuple[Events, np.ndarray] | None = None
         self._clock = events.NO_TIME
         self._peel = declaration.peel
         literals = {shape.literal for shape in self.shapes}
@@ -159,20 +159,33 @@ class LineReader(Reader):
         )
         return self._unfolded(found, rule)
 
-    def _unfolded(self, found: Events, rule: np.ndarray) -> Events:
-        """Raw octets become the lines they hold, folded lines join the one before, clock lines set the time."""
+    def _unfolded(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
+        """Raw octets become the lines they hold, folded lines join the one before, clock lines set the time. The last
+        line of a block waits: the next one may be folded."""
         names = [shape.rule for shape in self.shapes]
-        special = {i for i, name in enumerate(names) if name.endswith("_raw") or name in ("more", "clock", "wait")}
-        if not special:
+        if not any(name.endswith("_raw") or name in ("more", "clock", "wait") for name in names):
             return found
         from smtplog.formats.notation import Unfolder
 
-        if not np.isin(rule, list(special)).any() and self._clock == events.NO_TIME:
-            return found
+        if self._held is not None:
+            found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
+            self._held = None
+        if not final and len(found):
+            whole = np.flatnonzero([names[number] != "more" for number in rule.tolist()])
+            last = int(whole[-1]) if len(whole) else 0
+            self._held = (found.take(np.arange(last, len(found))), rule[last:])
+            found, rule = found.take(np.arange(last)), rule[:last]
         unfolder = Unfolder(self._clock)
         found = unfolder.unfold(found, [names[number] for number in rule.tolist()])
         self._clock = unfolder.clock
         return found
+
+    def finish(self) -> Events | None:
+        if self._held is None:
+            return None
+        held, rule = self._held
+        self._held = None
+        return self._unfolded(held, rule, final=True)
 
 
 def _names(parts: list[dict[str, Strings]]) -> Iterator[str]:

@@ -138,14 +138,14 @@ def _told(dialog: Dialog, index: int, thing: str) -> bool:
 
 
 def _refused_out_of_order(exchange: Exchange) -> bool:
-    """Whether a chunk was refused where no chunk may stand; the state table ends the transaction there, but servers that
-    ask for RCPT first keep it."""
+    """Whether a chunk was refused where no chunk may stand; the state table ends the transaction there, but servers
+    that ask for RCPT first keep it."""
     return exchange.verb == "BDAT" and exchange.severity > 3 and exchange.state not in ("rcpt", "bdat", "failed")
 
 
 def starts_with_connection(dialog: Dialog) -> bool:
-    """Whether the log holds the dialog from its beginning, so that a state nobody set is the first state. What looks like
-    a greeting with any other code may answer a command that the log lost."""
+    """Whether the log holds the dialog from its beginning, so that a state nobody set is the first state. What looks
+    like a greeting with any other code may answer a command that the log lost."""
     greeted = dialog.greeting is not None and dialog.greeting.code in (220, 421, 521, 554)
     return greeted or any(event.kind == "opened" for event in dialog.events)
 
@@ -182,9 +182,9 @@ def refuses(dialog: Dialog) -> bool:
 
 
 def counts_replies(dialog: Dialog) -> bool:
-    """Whether each command is due one reply in the log: not where it holds one side only, nor after XACK OFF or VERB."""
-    one_sided = dialog.replies_only or not any(exchange.reply for exchange in dialog.exchanges) and not dialog.greeting
-    return not one_sided and not dialog.profiles & {"xack-off", "verb"}
+    """Whether each command is due one reply in the log: not where that holds one side only, nor after XACK or VERB."""
+    both_sides = dialog.greeting is not None or any(exchange.reply for exchange in dialog.exchanges)
+    return both_sides and not dialog.replies_only and not dialog.profiles & {"xack-off", "verb"}
 
 
 # -- message text sent although DATA was refused

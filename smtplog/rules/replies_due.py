@@ -153,8 +153,8 @@ def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
 
 
 def _may_be_due(dialog: Dialog, index: int) -> bool:
-    """Whether it can answer a command that the log does not hold, or one recipient of a message: LMTP, or PRDR, where 353
-    announces such replies."""
+    """Whether it can answer a command that the log does not hold, or one recipient of a message: LMTP, or PRDR, where
+    353 announces such replies."""
     if in_doubt(dialog, index) or (not index and not starts_with_connection(dialog)):
         return True
     before = next((each for each in reversed(dialog.exchanges[:index]) if each.command is not None), None)
