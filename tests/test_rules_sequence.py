@@ -139,6 +139,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ002"],
     ),
     "an empty line after QUIT": (HELLO + "C: QUIT\nC:\nS: 221 Bye", []),
+    "after QUIT one finding is enough": (
+        HELLO
+        + "C: QUIT\nS: 221 Bye\nC: RCPT TO:<b@example.net>\nC: DATA\nC: MAIL FROM:<a@example.org>\n*: close server",
+        ["SEQ006"],
+    ),
     "QUIT in a transaction": (HELLO + ENVELOPE + "C: QUIT\nS: 221 Bye", []),
     "closed with a transaction open": (HELLO + ENVELOPE + "*: close client", ["SEQ007"]),
     "closed by a client whose TLS handshake failed": (
@@ -193,8 +198,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ003", "SEQ016"],
     ),
     "a typing slip after a refused DATA is no text": (
-        HELLO
-        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\n"
+        HELLO + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: DATA\nS: 503 need RCPT\n"
         "C: RCTP TO:<b@example.net>\nS: 500 What?",
         ["SEQ003"],
     ),
@@ -203,8 +207,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["SEQ017"],
     ),
     "RCPT after a chunk out of order": (
-        HELLO
-        + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\n"
+        HELLO + "C: MAIL FROM:<a@example.org>\nS: 250 Ok\nC: BDAT 0 LAST\nS: 503 need RCPT\n"
         "C: RCPT TO:<b@example.net>\nS: 250 Ok",
         ["SEQ003"],
     ),
@@ -253,8 +256,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "LMTP: a reply too many": (LMTP + ENVELOPE + TEXT + "S: 250 Ok\nC: QUIT\nS: 221 Bye", ["SEQ025"]),
     "PRDR: a reply a recipient after 353": (
- "
-        "       HELLO + ENVELOPE + TEXT.replace("250 2.0.0 Ok: queued as 4ABC", "353 PRDR") + "S: 250 b\nS: 250 Ok\nC: QUIT\nS: 221 Bye",
+        HELLO + ENVELOPE + TEXT.replace("250 2.0.0 Ok: queued as 4ABC", "353 PRDR") + "S: 250 b\n"
+        "S: 250 Ok\nC: QUIT\nS: 221 Bye",
         [],
     ),
     "a log of the client's side only": (

@@ -42,15 +42,23 @@ def after(exchange: Exchange) -> states.After:
     return states.after(verb_of(exchange), exchange.reply.code if exchange.reply else 0)
 
 
-def commands(dialog: Dialog) -> Iterator[tuple[int, Exchange]]:
+def commands(dialog: Dialog, *, beyond_quit: bool = False) -> Iterator[tuple[int, Exchange]]:
     """The exchanges whose command stands in the log, with their index. Inferred commands, replies without a command and
-    message text that the server took for commands accuse nobody."""
+    message text that the server took for commands accuse nobody; what follows QUIT belongs to SEQ006 alone."""
     if dialog.replies_only:
         return
     text = {i for first, last in rejected_texts(dialog) for i in range(first, last + 1)}
-    for i, exchange in enumerate(dialog.exchanges):
+    for i, exchange in enumerate(dialog.exchanges[: None if beyond_quit else session_end(dialog)]):
         if is_said(exchange) and i not in text:
             yield i, exchange
+
+
+def session_end(dialog: Dialog) -> int:
+    """The number of exchanges up to and with the first QUIT that was not refused; all, where there is none."""
+    for i, exchange in enumerate(dialog.exchanges):
+        if exchange.verb == "QUIT" and exchange.severity != 5:
+            return i + 1
+    return len(dialog.exchanges)
 
 
 def is_said(exchange: Exchange) -> bool:
@@ -193,7 +201,7 @@ def counts_replies(dialog: Dialog) -> bool:
 def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
     """First and last exchange of each run of message text after a DATA without 354."""
     found = []
-    exchanges = dialog.exchanges
+    exchanges = dialog.exchanges[: session_end(dialog)]
     for i, exchange in enumerate(exchanges):
         if exchange.verb == "DATA" and exchange.severity in (4, 5):
             last = _text_after(exchanges, i)

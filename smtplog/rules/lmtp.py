@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
-from smtplog.rules.course import after, commands, hit, in_doubt, knows_transaction, verb_of, was_told_to_go
+from smtplog.rules.course import after, commands, hit, in_doubt, knows_transaction, session_end, verb_of, was_told_to_go
 
 _SAYS_LMTP = re.compile(r"\bLMTP\b")
 _SAYS_SMTP = re.compile(r"\bE?SMTP\b")
@@ -165,7 +165,8 @@ def lmtp_reply_count(dialog: Dialog) -> Iterator[Hit]:
 def _ends_of_messages(dialog: Dialog) -> Iterator[tuple[int, int]]:
     """First and last exchange of each end of a message; replies in excess that count as unsolicited are part of it."""
     first = None
-    for i, exchange in enumerate(dialog.exchanges):
+    exchanges = dialog.exchanges[: session_end(dialog)]
+    for i, exchange in enumerate(exchanges):
         ends = verb_of(exchange) in (".", "BDAT LAST")
         if first is not None:
             again = ends and exchange.line == dialog.exchanges[first].line
@@ -174,7 +175,7 @@ def _ends_of_messages(dialog: Dialog) -> Iterator[tuple[int, int]]:
             yield first, i - 1
         first = i if ends else None
     if first is not None:
-        yield first, len(dialog.exchanges) - 1
+        yield first, len(exchanges) - 1
 
 
 def _accepted_before(dialog: Dialog, index: int) -> int:

@@ -14,6 +14,7 @@ from smtplog.rules.course import (
     in_doubt,
     is_dark,
     refuses,
+    session_end,
     starts_with_connection,
     verb_of,
 )
@@ -67,9 +68,7 @@ def command_without_reply(dialog: Dialog) -> Iterator[Hit]:
         return
     waiting = []
     for i, exchange in commands(dialog):
-        if exchange.verb == "QUIT" and exchange.severity != 5:
-            break
-        if exchange.verb and exchange.reply is None and not _was_passed_over(dialog, i):
+        if exchange.verb not in ("", "QUIT") and exchange.reply is None and not _was_passed_over(dialog, i):
             waiting.append((i, exchange))
     lines = {exchange.line for _, exchange in waiting}
     end = closed(dialog)
@@ -144,7 +143,7 @@ def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
     """
     if not counts_replies(dialog):
         return
-    for i, exchange in enumerate(dialog.exchanges):
+    for i, exchange in enumerate(dialog.exchanges[: session_end(dialog)]):
         reply = exchange.reply
         if exchange.command is not None or reply is None or reply.code in (0, 421) or _may_be_due(dialog, i):
             continue

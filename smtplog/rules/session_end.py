@@ -16,6 +16,7 @@ from smtplog.rules.course import (
     is_dark,
     quits,
     refuses,
+    session_end,
     was_told_to_go,
 )
 from smtplog.states import TRANSACTION_STATES
@@ -62,12 +63,11 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
 
     Reference: RFC 5321 4.1.1.10
     """
-    quit_said = False
-    for i, exchange in commands(dialog):
-        if quit_said and exchange.verb in VERBS:
+    end = session_end(dialog)
+    for i, exchange in commands(dialog, beyond_quit=True):
+        if i >= end and exchange.verb in VERBS:
             yield hit(i, exchange, f"{exchange.verb} was sent after QUIT. Legal here: nothing.")
             return
-        quit_said = quit_said or (exchange.verb == "QUIT" and exchange.severity != 5)
 
 
 @rule(

@@ -285,9 +285,12 @@ def command_inside_auth_exchange(dialog: Dialog) -> Iterator[Hit]:
     for i, exchange in commands(dialog):
         line = (exchange.command or "").rstrip()
         if exchange.verb == "AUTH-RESPONSE" and speech.is_command(line):
-            verb = speech.split(line)[0]
-            message = f"{verb} was sent where the server waited for an AUTH answer. {legal_here(exchange, dialog)}"
-            if line.isalpha() and len(line) % 4 == 0:
-                yield hit(i, exchange, message, severity="warning", final=True)
+            legal = legal_here(exchange, dialog)
+            if line.isalpha() and len(line) % 4 == 0:  # it may be a secret: the message does not repeat it
+                message = (
+                    "A command word was sent where the server waited for an AUTH answer, and was taken for base64."
+                )
+                yield hit(i, exchange, f"{message} {legal}", severity="warning", final=True)
             else:
-                yield hit(i, exchange, message)
+                verb = speech.split(line)[0]
+                yield hit(i, exchange, f"{verb} was sent where the server waited for an AUTH answer. {legal}")
