@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import pkgutil
 import sys
 from importlib import import_module
@@ -72,14 +71,11 @@ def _smtplog(
 
 
 def main() -> None:
-    """The entry point: errors become one sentence and exit code 2, an interrupt 130, a closed pipe 0."""
+    """The entry point: errors become one sentence and exit code 2, an interrupt 130."""
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()
     except SmtplogError as error:
         code = complain(str(error))
-    except BrokenPipeError:
-        code = _closed_pipe()
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
@@ -107,8 +103,3 @@ def _usage(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename:
         return complain(f"{error.filename}: {error.strerror}")
     raise error
-
-
-def _closed_pipe() -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

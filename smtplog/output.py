@@ -69,7 +69,10 @@ class Page:
     def line(self, text: str = "") -> None:
         """One line; what the stream's encoding has not is replaced."""
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        try:
+            self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        except BrokenPipeError:
+            self._gone()
 
     def heading(self, text: str) -> None:
         self.line()
@@ -103,8 +106,20 @@ class Page:
             self.line("  " + self.paint("  ".join(shown).rstrip(), style))
 
     def close(self) -> None:
+        """The end of the output."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self._gone()
         if self.stream is not sys.stdout:
             self.stream.close()
+
+    def _gone(self) -> None:
+        """Nobody reads any more: no error; what is still buffered goes nowhere."""
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit
 
 
 def elided(text: str, width: int) -> str:

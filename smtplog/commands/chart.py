@@ -40,3 +40,4 @@ def _terminal(page: Page, replies: list[dict[str, object]]) -> None:
         last = code // 100
         bar = (mark * max(round(room * count / most), 1)).ljust(room)
         page.line(f"{code:03} {page.paint(bar, colours.get(last, ''))} {count:>9,}  {str(row['meaning'])[:42]}")
+    page.close()
