@@ -1,0 +1,1 @@
+"""Real logs beside the repository, compared with what was really said."""

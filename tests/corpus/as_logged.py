@@ -1,0 +1,322 @@
+"""What a log can hold of a session whose truth is known.
+
+A sidecar tells what went over the wire; no log holds all of it. The difference is derived here by named rules and by nothing
+else: each rule looks at the truth and at the raw lines of the log, never at the name of a file, and every use is counted. A
+session that is equal as it stands uses none.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+#: A command line, the code of its reply, the text of the reply (lines joined by ``\n``, codes removed). ``None`` as the
+#: command: a greeting, or a reply nobody asked for; ``None`` as the code: no reply came.
+Said = tuple[str | None, int | None, str | None]
+
+#: Octets of the longest line that Postfix logs (its own limit on one syslog record).
+POSTFIX_LINE = 2040
+
+
+#: The prefix of a line: Postfix's up to the peer, or the three characters of swaks and a blank.
+_PREFIX = re.compile(r".*?\]: [<>] [^\s\[]*\[[^\]]*\](?::[0-9]+)?: |[ <>~*-]{3} ")
+
+
+def words(line: str) -> str:
+    """A line without its prefix."""
+    return _PREFIX.sub("", line, count=1) if _PREFIX.match(line) else line
+
+
+@dataclass(frozen=True)
+class Log:
+    """The raw log, as far as a rule may ask what stands in it; no reader of smtplog has touched it."""
+
+    lines: tuple[str, ...]
+    written_by: str  #: ``server``, ``client`` or ``terminal``
+    postfix: bool
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """What stands in the lines behind their prefixes."""
+        return frozenset(words(line) for line in self.lines)
+
+    @cached_property
+    def full(self) -> tuple[str, ...]:
+        """The lines that are as long as Postfix lets them be."""
+        return tuple(line for line in self.lines if len(line.encode()) == POSTFIX_LINE)
+
+    def holds_command(self, command: str) -> bool:
+        return command in self.words
+
+    def holds_reply(self, said: Said) -> bool:
+        _, code, text = said
+        first = (text or "").split("\n")[0]
+        return code is not None and any(f"{code}{mark}{first}" in self.text for mark in " -")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule knows beside the truth of the session."""
+
+    log: Log
+    dialog: Sequence[Said]  #: what smtplog read
+    client: str = ""  #: address and port of the client, from the sidecar
+    bodies: int = 0  #: messages of which the recorder saw the end
+
+
+@dataclass
+class Comparison:
+    """Whether a session was read as it was held."""
+
+    equal: bool
+    rules_used: Counter[str] = field(default_factory=Counter)  #: exchanges that each rule changed
+    difference: str = ""  #: the first one, in words
+
+
+Derivation = Callable[[list[Said], Context], tuple[list[Said], int]]
+
+#: In the order in which they apply. The first line of a rule's docstring is its reason.
+RULES: list[Derivation] = []
+
+
+def rule(derivation: Derivation) -> Derivation:
+    """Register a rule: it gives the truth as the log can hold it, and how many exchanges it changed."""
+    RULES.append(derivation)
+    return derivation
+
+
+def compare(dialog: Sequence[Said], truth: Sequence[Said], context: Context) -> Comparison:
+    """Compare what was read with what the log can hold of the truth."""
+    read, expected = list(dialog), list(truth)
+    used: Counter[str] = Counter()
+    if read == expected:
+        return Comparison(True)
+    for derive in RULES:
+        expected, changed = derive(expected, context)
+        if changed:
+            used[derive.__name__] += changed
+    equal = read == expected
+    return Comparison(equal, used, "" if equal else difference(read, expected))
+
+
+def difference(read: Sequence[Said], expected: Sequence[Said]) -> str:
+    """The first place where two dialogs differ."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(read, expected, strict=False)) if a != b), min(len(read), len(expected))
+    )
+
+    def there(dialog: Sequence[Said]) -> str:
+        return repr(dialog[at]) if at < len(dialog) else "nothing more"
+
+    return f"exchange {at} of {len(expected)}: held {there(expected)}, read {there(read)}"
+
+
+# -- what the recorder of the truth could not see
+
+
+@rule
+def truth_stops_at_starttls(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The recorder stood between client and server and could not look into TLS: what follows STARTTLS is not compared."""
+    if truth and (truth[-1][0] or "").startswith("(TLS starts"):
+        before = truth[:-1]
+        return before + list(context.dialog[len(before) :]), 1
+    return truth, 0
+
+
+@rule
+def recorder_stayed_in_data(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The message ended with bare line feeds, which the recorder did not take for its end: it saw replies without commands."""
+    start = next((i + 1 for i, (_, code, _) in enumerate(truth) if code == 354), len(truth))
+    seen = any(command is not None or code is None for command, code, _ in truth[start:])
+    if context.bodies or seen or not truth[start:]:
+        return truth, 0
+    _, code, text = truth[start]
+    tail: list[Said] = [(".", code, text)]
+    for i, (_, code, text) in enumerate(truth[start + 1 :], start + 1):
+        typed = context.dialog[i][0] if i < len(context.dialog) else None
+        tail.append((typed if typed and context.log.holds_command(typed) else None, code, text))
+    return truth[:start] + tail, len(tail)
+
+
+@rule
+def octets_ahead_of_command(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The driver sent Telnet negotiation (three octets each) ahead of a command and recorded the command alone; Postfix logs
+    the octets as ``?``."""
+    out = list(truth)
+    for i, ((command, code, text), (logged, _, _)) in enumerate(zip(truth, context.dialog, strict=False)):
+        if context.log.postfix and command and logged and code == 500 and logged != command:
+            ahead = logged.removesuffix(command)
+            if logged.endswith(command) and len(ahead) % 3 == 0 and set(ahead) == {"?"}:
+                out[i] = (logged, code, text)
+    return _changed(truth, out)
+
+
+@rule
+def sent_to_a_closed_connection(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A command cut off or never read, seen from the client: after a 421 it still sends QUIT, which no recorder reads."""
+    if context.log.written_by == "client" and truth and truth[-1][1] == 421 and context.log.holds_command("QUIT"):
+        return [*truth, ("QUIT", None, None)], 1
+    return truth, 0
+
+
+# -- what the program that wrote the log left out
+
+
+@rule
+def peer_not_logged(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """Postfix with debug_peer_list logs the words of listed peers only: no line of the log has a word of this address."""
+    address = context.client.rpartition(":")[0]
+    words = re.compile(rf"\]: [<>] [^\s\[]*\[{re.escape(address)}\]")
+    if context.log.postfix and context.log.written_by == "server" and not words.search(context.log.text):
+        return [], len(truth)
+    return truth, 0
+
+
+@rule
+def message_cut_off(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The connection broke inside a message: the sidecar has an entry without command and reply, a log has nothing."""
+    return _changed(truth, [said for said in truth if said != (None, None, None)])
+
+
+@rule
+def never_read(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A command cut off or never read by the server: the connection was closed before, or the line has no end."""
+    if context.log.written_by != "server":
+        return truth, 0
+    out: list[Said] = []
+    closed = False
+    for said in truth:
+        command, code, _ = said
+        if command is not None and code is None and (closed or not context.log.holds_command(command)):
+            continue
+        closed = closed or code in (221, 421)
+        out.append(said)
+    return _changed(truth, out)
+
+
+@rule
+def nobody_was_answered(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A 421 that answers nobody: the truth pairs it with a command that the server never read, so the log has no such line."""
+    out = [
+        (None, code, text)
+        if code == 421 and command and context.log.written_by == "server" and not context.log.holds_command(command)
+        else (command, code, text)
+        for command, code, text in truth
+    ]
+    return _changed(truth, out)
+
+
+@rule
+def begins_later(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The log begins in mid-session (swaks --silent prints nothing before the first error): its first reply has no command."""
+    log = context.log
+    held = [i for i, said in enumerate(truth) if log.holds_reply(said)]
+    start = held[0] if held else 0
+    if start and not any(log.holds_command(command) for command, _, _ in truth[: start + 1] if command):
+        _, code, text = truth[start]
+        return [(None, code, text), *truth[start + 1 :]], start + 1
+    return truth, 0
+
+
+@rule
+def server_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The log has no line of the client: the verbs are inferred, and all replies compared."""
+    commands = [command for command, _, _ in truth if command and command != "."]
+    if not commands or any(context.log.holds_command(command.rstrip("\r\0")) for command in commands):
+        return truth, 0
+    return _changed(truth, [(_verb(command), code, text) for command, code, text in truth])
+
+
+@rule
+def client_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The log has no line of the server: all commands are compared."""
+    if any(context.log.holds_reply(said) for said in truth):
+        return truth, 0
+    return [(command, None, None) for command, _, _ in truth if command is not None], len(truth)
+
+
+@rule
+def reply_not_awaited(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A client that hangs up after QUIT (Postfix smtp) never reads, and never logs, the reply to it."""
+    if context.log.written_by != "client" or not truth or truth[-1][:2] != ("QUIT", 221):
+        return truth, 0
+    if not context.log.holds_command("QUIT") or context.log.holds_reply(truth[-1]):
+        return truth, 0
+    return [*truth[:-1], ("QUIT", None, None)], 1
+
+
+# -- how it wrote the rest
+
+
+@rule
+def decoded_auth(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """swaks --auth-plaintext shows both sides of an AUTH exchange decoded from base64."""
+    out: list[Said] = []
+    asked = False
+    for command, code, text in truth:
+        shown = _decoded(command, context.log) if asked and command else command
+        out.append((shown, code, _decoded(text, context.log) if code == 334 and text else text))
+        asked = code == 334
+    return _changed(truth, out)
+
+
+@rule
+def not_printable(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """Postfix writes ``?`` for each octet that is not printable and not valid UTF-8."""
+    if not context.log.postfix:
+        return truth, 0
+    return _changed(truth, [(_printable(command), code, _printable(text)) for command, code, text in truth])
+
+
+@rule
+def cut_at_2040(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """Postfix cuts its log lines at 2,040 octets."""
+    return _changed(truth, [(_cut(command, context), code, text) for command, code, text in truth])
+
+
+def _changed(before: list[Said], after: list[Said]) -> tuple[list[Said], int]:
+    if len(before) != len(after):
+        return after, abs(len(before) - len(after))
+    return after, sum(a != b for a, b in zip(before, after, strict=True))
+
+
+def _verb(command: str | None) -> str | None:
+    """The verb of a command, as an inferred command has it."""
+    return command.strip().upper().split()[0].rstrip("\r\0") if command else command
+
+
+def _decoded(text: str, log: Log) -> str:
+    """The decoded text, where the log holds that and not the encoded one."""
+    try:
+        plain = base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return text
+    return plain if plain in log.text and text not in log.text else text
+
+
+def _printable(text: str | None) -> str | None:
+    """Octets that were no UTF-8 stand in a sidecar as lone surrogates, one each."""
+    if text is None:
+        return None
+    return "".join("?" if _odd(c) else c for c in text)
+
+
+def _odd(c: str) -> bool:
+    return (ord(c) < 32 and c != "\n") or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000
+
+
+def _cut(command: str | None, context: Context) -> str | None:
+    if command is None:
+        return None
+    address, _, port = context.client.rpartition(":")
+    own = (line for line in context.log.full if f"[{address}]: " in line or f"[{address}]:{port}: " in line)
+    return next((words(line) for line in own if command.startswith(words(line))), command)

@@ -1,0 +1,161 @@
+"""The corpus beside the repository: its index, its truths, and which dialog is which session."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from smtplog.model import Dialog
+from tests.corpus.as_logged import Comparison, Context, Log, Said, compare
+
+#: The formats that are read so far; a file of another format is no business of these tests.
+SLUGS = ("telnet-unix", "telnet-win", "bare-dialog", "cs-dialog", "swaks", "exchange", "postfix-verbose")
+
+#: Who holds the pen. A terminal shows what both said.
+WRITERS = {"swaks": "client", "postfix-verbose": "server", "exchange": "server"}
+
+
+def folder() -> Path | None:
+    """Where the corpus is: the environment variable SMTPLOG_CORPUS, else ``../shared/corpus`` beside the repository."""
+    named = os.environ.get("SMTPLOG_CORPUS")
+    place = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "corpus"
+    return place if (place / "INDEX.generated.csv").exists() else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of an index."""
+
+    file: str
+    slug: str
+    truth: str
+    notes: str
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.file
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The sessions of the sidecar that can be scored, in the order in which they began."""
+        if not self.truth:
+            return []
+        found: list[dict[str, Any]] = json.loads((self.root / self.truth).read_text())["sessions"]
+        return [session for session in found if not session.get("truth_unreliable")]
+
+    def day(self) -> date | None:
+        """The day of the log, for stamps without a year."""
+        starts = [session["start"] for session in self.sessions() if session.get("start")]
+        return datetime.fromtimestamp(max(starts), UTC).date() if starts else None
+
+    def log(self) -> Log:
+        """The raw lines."""
+        octets = self.path.read_bytes()
+        text = (gzip.decompress(octets) if self.path.suffix == ".gz" else octets).decode("utf-8", "surrogateescape")
+        postfix = self.slug == "postfix-verbose"
+        delivering = postfix and re.search(r"postfix\S*/(?:smtp|lmtp)\[[0-9]+\]: > ", text)
+        writer = "client" if delivering else WRITERS.get(self.slug, "terminal")
+        return Log(tuple(line.rstrip("\r") for line in text.split("\n")), writer, postfix)
+
+
+def entries() -> list[Entry]:
+    """All files of both indexes that bear one of these slugs, or ``none``: no dialog."""
+    root = folder()
+    if root is None:
+        return []
+    found = []
+    for index in ("INDEX.generated.csv", "INDEX.public.csv"):
+        with open(root / index, encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["slug"] in (*SLUGS, "none"):
+                    found.append(Entry(row["file"], row["slug"], row.get("truth", ""), row["notes"], root))
+    return found
+
+
+def said(dialog: Dialog) -> list[Said]:
+    """A dialog in the words of a sidecar."""
+    greeting = dialog.greeting
+    out: list[Said] = [(None, greeting.code, "\n".join(greeting.text))] if greeting else []
+    for exchange in dialog.exchanges:
+        reply = exchange.reply
+        out.append((exchange.command, reply.code, "\n".join(reply.text)) if reply else (exchange.command, None, None))
+    return out
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One session of a sidecar, or one dialog that is in no sidecar (``session`` empty)."""
+
+    session: str
+    exchanges: int
+    comparison: Comparison
+    line: int
+
+
+def verdicts(entry: Entry, dialogs: Sequence[Dialog]) -> Iterator[Verdict]:
+    """Compare every session of a truth with its dialog."""
+    sessions = entry.sessions()
+    if not sessions:
+        return
+    log = entry.log()
+    left = list(dialogs)
+
+    def judged(session: dict[str, Any], dialog: Dialog) -> Comparison:
+        context = Context(log, said(dialog), str(session.get("client", "")), len(session.get("bodies", ())))
+        return compare(context.dialog, [_said(each) for each in session["exchanges"]], context)
+
+    missing = Comparison(False, difference="no dialog of this session was read")
+    chosen: dict[int, tuple[Dialog, Comparison]] = {}
+    for some in (_by_name, _by_place):
+        for at, session in enumerate(sessions):
+            if at not in chosen:
+                possible = [(dialog, judged(session, dialog)) for dialog in some(session, left)]
+                possible.sort(key=lambda pair: not pair[1].equal)  # stable: else the first
+                if possible:
+                    chosen[at] = possible[0]
+                    left.remove(possible[0][0])
+    for at, session in enumerate(sessions):
+        dialog, comparison = chosen.get(at, (None, missing))
+        yield Verdict(str(session["session"]), len(session["exchanges"]), comparison, dialog.line if dialog else 0)
+    for dialog in left:
+        difference = f"a dialog that was never held: {said(dialog)[:3]!r}"
+        yield Verdict("", 0, Comparison(False, difference=difference), dialog.line)
+
+
+def _said(exchange: list[Any]) -> Said:
+    command, code, text = exchange
+    return command, code, text
+
+
+def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
+    """The dialog in whose EHLO the session names itself (``s0001.cl.example`` is session ``s0001``)."""
+    name = f"{session['session']}.cl.example"
+    return [
+        dialog
+        for dialog in left
+        if any((exchange.command or "").upper().endswith(f"LO {name}".upper()) for exchange in dialog.exchanges)
+    ]
+
+
+def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
+    """Without such a name: the dialogs of the same address (and port, where the log has it) that name no session, begun within
+    two seconds; of clients that log no address, the next in order."""
+    address, _, port = str(session.get("client", "")).rpartition(":")
+    if isinstance(session["session"], int):
+        return left[:1]
+    nameless = [dialog for dialog in left if not _named(dialog)]
+    peers = [dialog for dialog in nameless if (dialog.client or "").endswith((f"[{address}]", f"[{address}]:{port}"))]
+    start = datetime.fromtimestamp(session["start"], UTC)
+    return [dialog for dialog in peers if dialog.started and abs((dialog.started - start).total_seconds()) <= 2]
+
+
+def _named(dialog: Dialog) -> bool:
+    return any(".cl.example" in (exchange.command or "").lower() for exchange in dialog.exchanges)
