@@ -14,7 +14,8 @@ import numpy as np
 
 from smtplog import dialogs, events, model, sessions, transactions, views
 from smtplog.dialogs import Exchanges
-from smtplog.events import CLOSED, NOTE, Events
+from smtplog.events import CLIENT, CLOSED, INFERRED, NOTE, SERVER, Events
+from smtplog.formats.replies_only import inferred_commands, is_replies_only
 from smtplog.sessions import SILENT_LINES, Sessions
 from smtplog.transactions import Transactions
 
@@ -130,7 +131,9 @@ class Assembler:
         return self._batch(whole, complete[wanted])
 
     def _batch(self, whole: Sessions, complete: np.ndarray) -> Batch:
-        _without_later_closes(whole)
+        whole = _without_later_closes(whole)
+        if not self.content_absent:
+            whole = _with_inferred(whole)
         pairs = dialogs.pair(whole, content_absent=self.content_absent)
         done = transactions.transactions(whole, pairs)
         transactions.greeting_refused(whole, pairs, done)
@@ -179,24 +182,17 @@ def _completed(divided: Sessions, last_line: int, final: bool) -> np.ndarray:
 
 def _only(divided: Sessions, wanted: np.ndarray) -> Sessions:
     """The sessions that are wanted."""
-    keep = np.flatnonzero(wanted[divided.session])
-    session = (np.cumsum(wanted) - 1)[divided.session[keep]]
-    first = np.searchsorted(session, np.arange(int(wanted.sum())))
-    columns = ("code", "goes_on", "verb", "odd", "content", "strong")
-    code, goes_on, verb, odd, content, strong = (getattr(divided, name)[keep] for name in columns)
-    taken = divided.events.take(keep)
-    return Sessions(taken, session, first, code, goes_on, verb, divided.verbs, odd, content, strong)
+    taken = _kept(divided, wanted[divided.session])
+    taken.session = (np.cumsum(wanted) - 1)[taken.session]
+    taken.first = np.searchsorted(taken.session, np.arange(int(wanted.sum())))
+    return taken
 
 
-def _without_later_closes(whole: Sessions) -> None:
+def _without_later_closes(whole: Sessions) -> Sessions:
     """A log may say twice that a session was closed; it was complete at the first word."""
     closed = whole.events.kind == CLOSED
-    starts = whole.first[whole.session]
-    again = closed & (sessions.last_before(closed, starts) >= 0)
-    if again.any():
-        kept = _kept(whole, ~again)
-        for name in ("events", "session", "first", "code", "goes_on", "verb", "odd", "content", "strong"):
-            setattr(whole, name, getattr(kept, name))
+    again = closed & (sessions.last_before(closed, whole.first[whole.session]) >= 0)
+    return _kept(whole, ~again) if again.any() else whole
 
 
 def _kept(whole: Sessions, mask: np.ndarray) -> Sessions:
@@ -206,3 +202,34 @@ def _kept(whole: Sessions, mask: np.ndarray) -> Sessions:
     columns = ("code", "goes_on", "verb", "odd", "content", "strong")
     code, goes_on, verb, odd, content, strong = (getattr(whole, name)[keep] for name in columns)
     return Sessions(whole.events.take(keep), session, first, code, goes_on, verb, whole.verbs, odd, content, strong)
+
+
+def _with_inferred(whole: Sessions) -> Sessions:
+    """Sessions of which a marked log shows the server's side only get their commands concluded from the replies."""
+    found, n = whole.events, len(whole.first)
+    replies = np.bincount(whole.session[found.kind == SERVER], minlength=n)
+    spoken = np.bincount(whole.session[found.kind == CLIENT], minlength=n)
+    mute = np.flatnonzero((spoken == 0) & (replies > 2))
+    index, texts = np.arange(len(found)), dict[int, str]()
+    for number in mute.tolist():
+        at = np.flatnonzero((whole.session == number) & (found.kind == SERVER))
+        lines = events.listed(events.take(found.text, at))
+        if not is_replies_only(lines):
+            continue
+        for kind, text, position, _ in inferred_commands(lines):
+            if kind == CLIENT:
+                texts[int(at[position])] = text
+    if not texts:
+        return whole
+    places = np.array(sorted(texts))
+    index = np.insert(index, places, places)
+    inserted = places + np.arange(len(places))
+    taken = found.take(index)
+    words = events.listed(taken.text)
+    for place, at in zip(places.tolist(), inserted.tolist(), strict=True):
+        words[at] = texts[place]
+    taken.text = events.from_list(words)
+    taken.kind = taken.kind.copy()
+    taken.flags = taken.flags.copy()
+    taken.kind[inserted], taken.flags[inserted] = CLIENT, taken.flags[inserted] | INFERRED
+    return sessions.divide(taken, content_absent=False)

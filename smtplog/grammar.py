@@ -48,13 +48,18 @@ def rule_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"^([a-z][a-z_]*)(?:\.[0-9]+)?:", text, re.MULTILINE)))
 
 
-def shapes(parser: Any, names: tuple[str, ...]) -> tuple[Shape, ...]:
-    """The expansions of these rules as regular expressions, the more specific ones first."""
-    terminals = {terminal.name: terminal for terminal in parser.terminals}
+def shapes(slug: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
+    """The expansions of these rules as regular expressions, the more specific ones first. No parser is built for it."""
+    from lark.load_grammar import load_grammar
+
+    with open(f"{_folder()}/{slug}.lark", encoding="utf-8") as file:
+        grammar, _ = load_grammar(file.read(), f"{slug}.lark", [_folder()], True)
+    defined, rules, _ = grammar.compile(list(names), set())
+    terminals = {terminal.name: terminal for terminal in defined}
     found = [
         _shape(name, [terminals[symbol.name] for symbol in rule.expansion])
         for name in names
-        for rule in parser.rules
+        for rule in rules
         if rule.origin.name == name
     ]
     return tuple(sorted(found, key=lambda shape: -shape.priority))

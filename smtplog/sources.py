@@ -161,7 +161,7 @@ def looks_binary(head: bytes) -> str | None:
         return "it is a packet capture; export the dialog with tshark -r FILE -q -z follow,tcp,ascii,0"
     sample = head[:65536]
     odd = sum(count for octet, count in _counted(sample) if octet < 32 and octet not in b"\t\n\r\x08\x1b\x0c")
-    return "too many of its octets are control characters" if sample and odd > len(sample) * 0.1 else None
+    return "too many of its octets are control characters" if sample and odd > len(sample) * 0.3 else None
 
 
 def _counted(sample: bytes) -> list[tuple[int, int]]:

@@ -13,12 +13,17 @@ import numpy as np
 
 from smtplog import events
 from smtplog.events import Codes, Strings
-from smtplog.grammar import Shape, lark, shapes
+from smtplog.grammar import Shape, shapes
+
+
+@cache
+def _all() -> tuple[Shape, ...]:
+    return shapes("smtp", ("reply", "status", "command", "strict"))
 
 
 @cache
 def _shapes(rule: str) -> tuple[Shape, ...]:
-    return shapes(lark("smtp", ("reply", "status", "command", "strict")), (rule,))
+    return tuple(shape for shape in _all() if shape.rule == rule)
 
 
 @cache

@@ -123,7 +123,7 @@ LINE_FORMATS = [each.slug for each in formats.declarations() if each.kind == "li
 def test_3_the_compiled_reader_and_lark_agree(slug: str) -> None:
     declaration = formats.declaration(slug)
     names = grammar.rule_names(declaration.grammar)
-    shapes = grammar.shapes(grammar.lark(slug, names), names)
+    shapes = grammar.shapes(slug, names)
     parser = grammar.lark(slug, names)
     lines = [
         line

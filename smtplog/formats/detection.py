@@ -69,7 +69,7 @@ def _bare(declaration: Declaration, head: Block) -> Candidate:
     lines = peel_piece(declaration.peel, [head.line(i) for i in range(limit)])
     replies, commands, text, strange, in_message, codes = 0, 0, 0, 0, False, set()
     for line in lines:
-        code = speech.code_of(line)
+        code = 0 if line[4:6] == "  " else speech.code_of(line)  # a count in a column is no reply
         if in_message:
             text += 1
             in_message = line.rstrip() != "."

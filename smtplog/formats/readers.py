@@ -16,7 +16,7 @@ from smtplog.events import CLIENT, FALLBACK, INFERRED, KINDS, NOTE, SERVER, TLS,
 from smtplog.formats.clock import microseconds
 from smtplog.formats.declaration import Declaration
 from smtplog.formats.peelers import peel_lines
-from smtplog.grammar import Shape, lark, rule_names, shapes
+from smtplog.grammar import Shape, rule_names, shapes
 from smtplog.lines import Block
 
 
@@ -78,7 +78,7 @@ class LineReader(Reader):
     def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
         super().__init__(declaration, swapped=swapped, latest=latest)
         names = rule_names(declaration.grammar)
-        self.shapes: tuple[Shape, ...] = shapes(lark(declaration.slug, names), names)
+        self.shapes: tuple[Shape, ...] = shapes(declaration.slug, names)
         self._held: tuple[Events, np.ndarray] | None = None
         self._clock = events.NO_TIME
         self._peel = declaration.peel
