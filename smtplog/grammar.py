@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 #: Terminals that are fields of an event; a suffix after an underscore tells two shapes of one field apart.
@@ -50,8 +51,7 @@ def rule_names(text: str) -> tuple[str, ...]:
 
 def shapes(slug: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
     """The expansions of these rules as regular expressions, the more specific ones first. No parser is built for it."""
-    from lark.load_grammar import load_grammar
-
+    load_grammar: Any = import_module("lark.load_grammar").load_grammar
     with open(f"{_folder()}/{slug}.lark", encoding="utf-8") as file:
         grammar, _ = load_grammar(file.read(), f"{slug}.lark", [_folder()], True)
     defined, rules, _ = grammar.compile(list(names), set())

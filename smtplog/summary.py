@@ -109,9 +109,9 @@ class Summary:
         for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
             self.replies[int(code)] += int(count)
         names = ["BDAT" if name == "BDAT LAST" else name for name in pairs.verbs]
-        for number, count in zip(*np.unique(pairs.verb, return_counts=True), strict=True):
-            if names[int(number)]:
-                self.commands[_shown(names[int(number)])] += int(count)
+        spoken = pairs.verb[(pairs.event >= 0) | pairs.inferred]
+        for number, count in zip(*np.unique(spoken, return_counts=True), strict=True):
+            self.commands[_shown(names[int(number)])] += int(count)
         self._add_refusals(batch, names)
         self._add_peers(batch)
         self._add_times(batch, names)

@@ -6,12 +6,14 @@ bytes → lines → events → dialogs, block by block; a file larger than memor
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from smtplog.summary import Summary
+
+_T = TypeVar("_T")
 
 #: How much of a file's head is looked at to tell its format, in octets. Fixed, so that block sizes change nothing.
 HEAD = 1 << 18
@@ -156,10 +160,13 @@ class Transcript:
 
     def _blocks(self, log: _Log, blocks: Iterable[Block], report: FileReport) -> Iterator[Batch]:
         start = log.lines
-        for block in blocks:
-            shifted = block.shifted(start)
-            found = log.reader.read(shifted)
-            report.lines += len(block)
+
+        def parsed() -> Iterator[tuple[int, Events]]:
+            for block in blocks:
+                yield len(block), log.reader.read(block.shifted(start))
+
+        for length, found in _ahead(parsed()):
+            report.lines += length
             log.lines = start + report.lines
             yield from self._told(log, log.assembler.add(found, log.lines))
         end = log.reader.finish()
@@ -297,6 +304,24 @@ def read(
     read then stands in ``errors`` and ``skipped``.
     """
     return Transcript(paths, input_format=input_format, date=date, block_size=block_size, show_secrets=show_secrets)
+
+
+def _ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """The same items, the next two made in another thread meanwhile: reading a block and pairing the one before it use
+    two cores, as both spend their time in numpy and Arrow. A log of one block needs no thread."""
+    first = next(items, None)
+    if first is None:
+        return
+    second = next(items, None)
+    yield first
+    if second is None:
+        return
+    yield second
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, items, None) for _ in range(2))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
 
 
 def _chained(declaration: formats.Declaration) -> bool:
