@@ -1,0 +1,192 @@
+"""``python -m tests.bench.run``: what it takes, held against the bars.
+
+Whole processes, the contenders in turns, medians, all in one run; peak memory is the largest resident set of each process.
+Logs come from :mod:`tests.bench.generate` and go to a temporary folder outside the repository, or to ``--folder``, where they
+are kept and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+#: What smtplog is held against. Each reads the file named by its only argument.
+PYARROW = """
+import sys
+from pyarrow import csv
+skip = csv.ParseOptions(invalid_row_handler=lambda row: "skip")  # the other # lines of a header in mid-file
+csv.read_csv(sys.argv[1], csv.ReadOptions(skip_rows=4), skip)
+"""
+CSV_READER = """
+import csv, sys
+n = 0
+with open(sys.argv[1], encoding="utf-8", newline="") as file:
+    for row in csv.reader(file):
+        n += 1
+print(n)
+"""
+IMPORTS = "import typer, lark, pyarrow"
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Contender:
+    """A command, and what its runs took."""
+
+    command: list[str]
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)  #: octets
+
+    def run(self) -> None:
+        """Run it once, from the repository, its output thrown away."""
+        start = time.perf_counter()
+        process = subprocess.Popen(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        self.seconds.append(time.perf_counter() - start)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(self.command)[:200]} ended with {process.returncode}")
+        self.peaks.append(usage.ru_maxrss * 1024)
+
+    @property
+    def took(self) -> float:
+        return median(self.seconds)
+
+    @property
+    def peak(self) -> float:
+        return median(self.peaks)
+
+
+@dataclass
+class Bar:
+    """One line of the table."""
+
+    what: str
+    bar: str
+    measured: str
+    reached: bool | None = None  #: None: no bar, only a figure
+
+
+def main() -> int:
+    """Generate, measure, print; 1 if a bar is missed."""
+    asked = _asked()
+    with tempfile.TemporaryDirectory(prefix="smtplog-bench-") as temporary:
+        folder = asked.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        bars = _measured(asked, folder)
+    width = max(len(bar.what) for bar in bars)
+    print(f"\n{'':<{width}}  {'bar':>9}  {'measured':>24}  reached")
+    for bar in bars:
+        reached = "" if bar.reached is None else "yes" if bar.reached else "NO"
+        print(f"{bar.what:<{width}}  {bar.bar:>9}  {bar.measured:>24}  {reached}")
+    return any(bar.reached is False for bar in bars)
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small logs: shows that it works, the figures mean little")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="of each contender on the large logs (default: %(default)s)"
+    )
+    parser.add_argument("--lines", type=int, help="of the Exchange log (default: 1,500,000)")
+    parser.add_argument("--bytes", type=int, help="of the Postfix log (default: 500,000,000)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep the logs here, and use those that are there")
+    asked = parser.parse_args()
+    asked.lines = asked.lines or (50_000 if asked.quick else 1_500_000)
+    asked.bytes = asked.bytes or (20_000_000 if asked.quick else 500_000_000)
+    return asked
+
+
+def _generated(asked: argparse.Namespace, folder: Path, kind: str, size: int) -> Path:
+    """A log, written by a process of its own: the memory of this one would count in those that it starts."""
+    path = folder / f"{kind}-{size}-{asked.seed}.log"
+    if not path.exists():
+        flag = "--lines" if kind == "exchange" else "--bytes"
+        unfinished = path.with_suffix(".part")
+        options = [
+            f"--{kind}",
+            str(unfinished),
+            flag,
+            str(size),
+            "--seed",
+            str(asked.seed),
+        ]  # a Telnet log has one size
+        subprocess.run([sys.executable, "-m", "tests.bench.generate", *options], cwd=REPOSITORY, check=True)
+        unfinished.rename(path)
+    return path
+
+
+def _analyze(path: Path) -> Contender:
+    """smtplog as it is installed beside this Python, else from the repository."""
+    script = Path(sys.executable).with_name("smtplog")
+    program = [str(script)] if script.exists() else [sys.executable, "-m", "smtplog"]
+    return Contender([*program, "analyze", str(path)])
+
+
+def _python(code: str, *paths: Path) -> Contender:
+    return Contender([sys.executable, "-c", code, *map(str, paths)])
+
+
+def _in_turns(runs: int, *contenders: Contender) -> None:
+    for _ in range(runs):
+        for contender in contenders:
+            contender.run()
+
+
+def _measured(asked: argparse.Namespace, folder: Path) -> list[Bar]:
+    exchange = _generated(asked, folder, "exchange", asked.lines)
+    postfix = _generated(asked, folder, "postfix", asked.bytes)
+    tenth = _generated(asked, folder, "postfix", asked.bytes // 10)
+    telnet = _generated(asked, folder, "telnet", 0)
+
+    columns, ours = _python(PYARROW, exchange), _analyze(exchange)
+    rows, verbose = _python(CSV_READER, postfix), _analyze(postfix)
+    imports, small = _python(IMPORTS), _analyze(telnet)
+    less = _analyze(tenth)
+    _in_turns(asked.runs, columns, ours, rows, verbose, less)
+    _in_turns(4 * asked.runs, imports, small)
+
+    megabytes = postfix.stat().st_size / 1e6
+    speed = rows.took / verbose.took
+    growth = verbose.peak / less.peak - 1
+    return [
+        *_against("Exchange: analyze / pyarrow.csv.read_csv", ours, columns, 4.0),
+        Bar(
+            "Postfix -v: analyze / csv.reader loop, MB/s",
+            "≥ 0.5",
+            f"{speed:.2f} ({megabytes / verbose.took:.0f} / {megabytes / rows.took:.0f} MB/s)",
+            speed >= 0.5,
+        ),
+        *_against("Telnet, 40 lines: analyze / import typer, lark, pyarrow", small, imports, 1.6),
+        _memory(f"peak memory, Exchange {exchange.stat().st_size / 1e6:.0f} MB: analyze / read_csv", ours, columns),
+        _memory(f"peak memory, Postfix {megabytes:.0f} MB: analyze / csv.reader", verbose, rows),
+        _memory("peak memory, Telnet: analyze / imports", small, imports),
+        Bar(
+            f"peak memory, Postfix {megabytes:.0f} MB over {tenth.stat().st_size / 1e6:.0f} MB",
+            "≤ +10 %",
+            f"{growth:+.1%} ({verbose.peak / 1e6:.0f} / {less.peak / 1e6:.0f} MB)",
+            growth <= 0.10,
+        ),
+    ]
+
+
+def _against(what: str, ours: Contender, other: Contender, most: float) -> list[Bar]:
+    share = ours.took / other.took
+    return [Bar(what, f"≤ {most} ×", f"{share:.2f} × ({ours.took:.3f} / {other.took:.3f} s)", share <= most)]
+
+
+def _memory(what: str, ours: Contender, other: Contender) -> Bar:
+    return Bar(what, "", f"{ours.peak / 1e6:.0f} / {other.peak / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
