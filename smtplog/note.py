@@ -126,7 +126,7 @@ def _row(page: Page, step: str, verb: str, sent: str, reply: Reply | None, laten
     waits = "…" if page.unicode else "?"
     mark = waits if reply is None else marks[reply.severity in (2, 3)]
     took = "" if latency is None else f"{latency:.1f} s" if latency >= 0.1 else f"{latency * 1000:.0f} ms"
-    return [mark, step, elided(printable(sent), 40), _code(reply), took, _words(reply, verb)]
+    return [mark, step, elided(printable(sent), 30), _code(reply), took, _words(reply, verb)]
 
 
 def _code(reply: Reply | None) -> str:

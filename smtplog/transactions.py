@@ -15,6 +15,8 @@ from smtplog.sessions import Sessions
 DELIVERED, REJECTED, DEFERRED, PARTIAL, ABORTED, UNKNOWN = range(len(OUTCOMES))
 QUIT, BY_SERVER, BY_CLIENT, TIMEOUT, TRUNCATED = range(len(ENDS))
 _MEMBERS = ("MAIL", "RCPT", "DATA", ".", "BDAT", "BDAT LAST", "BURL", "XEXCH50")
+#: Refusals of the command line itself (RFC 5321 section 4.2.2), not of the sender.
+_NOT_UNDERSTOOD = (500, 501, 502, 503, 504, 555)
 
 
 @dataclass(slots=True)
@@ -77,7 +79,8 @@ def _members(exchanges: Exchanges, verb: _Verbs) -> tuple[np.ndarray, np.ndarray
     digit = exchanges.code // 100
     idle = ~np.isin(exchanges.state, [states.STATES.index(name) for name in states.TRANSACTION_STATES])
     member = verb.named(*_MEMBERS)
-    begins = verb.named("MAIL") & (idle | (digit == 2) | (digit == 0))
+    misread = np.isin(exchanges.code, _NOT_UNDERSTOOD)  # a slip, typed again as a rule: it began nothing
+    begins = verb.named("MAIL") & ((idle & ~misread) | (digit == 2) | (digit == 0))
     ends = (verb.named("RSET", *states.HELLO, "STARTTLS") & (digit == 2)) | (verb.named(".", "BDAT LAST") & (digit > 0))
     session_start = np.ones(n, np.bool_)
     session_start[1:] = exchanges.session[1:] != exchanges.session[:-1]
