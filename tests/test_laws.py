@@ -73,8 +73,21 @@ def core(dialog: Dialog) -> tuple[Any, ...]:
     return (
         reply(dialog.greeting),
         [
-            (e.command, e.verb, e.argument, e.inferred, e.state, e.tls, e.authenticated, e.transaction, e.recipient)
-            + (reply(e.reply), e.latency, e.pipelined, e.content and e.content.lines)
+            (
+                e.command,
+                e.verb,
+                e.argument,
+                e.inferred,
+                e.state,
+                e.tls,
+                e.authenticated,
+                e.transaction,
+                e.recipient,
+                reply(e.reply),
+                e.latency,
+                e.pipelined,
+                e.content and e.content.lines,
+            )
             for e in dialog.exchanges
         ],
         [

@@ -11,7 +11,32 @@ from smtplog.errors import UsageError
 from smtplog.explain import explain
 
 TABLES = sorted(path.stem for path in reference.folder("data").glob("*.csv"))
-SEED = ["200", "211", "214", "220", "221", "250", "251", "354", "421", "450", "451", "452", "500", "501", "502", "503", "504", "521", "530", "550", "551", "552", "553", "554"]
+SEED = [
+    "200",
+    "211",
+    "214",
+    "220",
+    "221",
+    "250",
+    "251",
+    "354",
+    "421",
+    "450",
+    "451",
+    "452",
+    "500",
+    "501",
+    "502",
+    "503",
+    "504",
+    "521",
+    "530",
+    "550",
+    "551",
+    "552",
+    "553",
+    "554",
+]
 
 
 @pytest.mark.parametrize("table", TABLES)
