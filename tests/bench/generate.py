@@ -134,7 +134,7 @@ def _exchange_rows(session: Session, joined: bool, name: str) -> Iterator[str]:
             if step.kind == "mail":
                 yield f"*,{name};2026-11-22T00:00:00.000Z;1,receiving message"
             if step.command is not None and step.kind != "answer":  # client answers of AUTH are left out
-                yield f"<,{step.command},"
+                yield f"<,{_field(step.command)},"
         for step in group:
             if step.kind == "hello" and joined:
                 yield f">,250  {' '.join(step.lines)},"
@@ -142,12 +142,16 @@ def _exchange_rows(session: Session, joined: bool, name: str) -> Iterator[str]:
             if step.code >= 400:
                 yield "*,Tarpit for '0.00:00:05',"
             for line, mark in _marked(step):
-                text = f"{step.code}{mark}{line}"
-                yield f'>,"{text}",' if "," in text else f">,{text},"
+                yield f">,{_field(f'{step.code}{mark}{line}')},"
             if step.kind == "greeting":
                 yield "*,SMTPSubmit SMTPAcceptAnyRecipient BypassAntiSpam,Set Session Permissions"
     if session.cut != "stops":
         yield "-,,Remote(SocketError)" if session.cut else "-,,Local"
+
+
+def _field(text: str) -> str:
+    """A field of CSV (RFC 4180 section 2): quoted where it has a comma; no text here has a quote."""
+    return f'"{text}"' if "," in text else text
 
 
 def _marked(step: Step) -> Iterator[tuple[str, str]]:

@@ -21,8 +21,11 @@ from statistics import median
 PYARROW = """
 import sys
 from pyarrow import csv
-skip = csv.ParseOptions(invalid_row_handler=lambda row: "skip")  # the other # lines of a header in mid-file
-csv.read_csv(sys.argv[1], csv.ReadOptions(skip_rows=4), skip)
+def header(row):  # its # lines, at the head and in mid-file, are no rows
+    if not row.text.startswith("#"):
+        raise SystemExit("not a row of nine columns: " + row.text)
+    return "skip"
+csv.read_csv(sys.argv[1], csv.ReadOptions(skip_rows=4), csv.ParseOptions(invalid_row_handler=header))
 """
 CSV_READER = """
 import csv, sys
@@ -110,16 +113,9 @@ def _generated(asked: argparse.Namespace, folder: Path, kind: str, size: int) ->
     """A log, written by a process of its own: the memory of this one would count in those that it starts."""
     path = folder / f"{kind}-{size}-{asked.seed}.log"
     if not path.exists():
-        flag = "--lines" if kind == "exchange" else "--bytes"
         unfinished = path.with_suffix(".part")
-        options = [
-            f"--{kind}",
-            str(unfinished),
-            flag,
-            str(size),
-            "--seed",
-            str(asked.seed),
-        ]  # a Telnet log has one size
+        size_of = "--lines" if kind == "exchange" else "--bytes"  # a Telnet log has one size
+        options = [f"--{kind}", str(unfinished), size_of, str(size), "--seed", str(asked.seed)]
         subprocess.run([sys.executable, "-m", "tests.bench.generate", *options], cwd=REPOSITORY, check=True)
         unfinished.rename(path)
     return path
