@@ -77,7 +77,7 @@ def _shape(name: str, terminals: list[Any]) -> Shape:
             parts.append(f"(?P<{field}>{pattern})")
         else:
             parts.append(f"(?:{pattern})")
-    priority = max((terminal.priority for terminal in terminals), default=0)
+    priority = sum(terminal.priority for terminal in terminals)
     return Shape(name, "^" + "".join(parts) + "$", max(literals, key=len), priority)
 
 

@@ -115,7 +115,8 @@ def _exchange(page: Page, exchange: Exchange) -> list[str]:
     step = _STEPS.get(exchange.verb, "Unasked" if exchange.command is None else "Command")
     sent = exchange.command or ""
     if exchange.verb == "." and exchange.content:
-        sent = f"{len(exchange.content.lines)} lines, {exchange.content.octets} octets"
+        lines = len(exchange.content.lines)
+        sent = f"{lines} line{'s' if lines != 1 else ''}, {exchange.content.octets} octets"
     if exchange.inferred:
         sent = f"({sent or 'an answer'})"
     return _row(page, step, exchange.verb, sent, exchange.reply, exchange.latency)
