@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smtplog import events, speech
+from smtplog import events, reference, speech
 from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NO_TIME, NOTE, OPENED, SERVER, TLS, Events
 
 SILENT_LINES = 200_000
@@ -128,7 +128,9 @@ def _banners(
     client_before = last_before(client, starts)
     banner = server & (code == 220)
     banner &= ~((server_before >= 0) & goes_on[server_before] & (code[server_before] == 220))
-    said = np.where(client_before >= 0, verb[client_before], -1)
+    known = np.array([reference.verb(name) is not None for name in verbs] + [False])[verb]
+    spoke = last_before(client & known, starts)  # chatter of programs after QUIT does not hide it
+    said = np.where(spoke >= 0, verb[spoke], -1)
     quits = np.array([name == "QUIT" for name in verbs] + [False])[said]
     asked = np.array([name in _ANSWERED_BY_220 for name in verbs] + [False])[said]
     answered = (server_before > client_before) & ~goes_on[server_before]
