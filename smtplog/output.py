@@ -122,6 +122,29 @@ class Page:
         raise typer.Exit
 
 
+class Progress:
+    """One line on standard error that says how far long work has come; only on a terminal, and after a second."""
+
+    def __init__(self) -> None:
+        import time
+
+        self._clock = time.monotonic
+        self._next = self._clock() + 1
+        self._told = False
+
+    def tell(self, text: str) -> None:
+        """Say it, at most five times a second."""
+        if self._clock() >= self._next and sys.stderr.isatty():
+            self._next = self._clock() + 0.2
+            self._told = True
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._told:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def elided(text: str, width: int) -> str:
     """A text cut to a width."""
     return text if len(text) <= width else text[: max(width - 3, 1)] + "..."

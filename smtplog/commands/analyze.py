@@ -12,6 +12,7 @@ from smtplog.output import (
     OutputFormat,
     Page,
     Paths,
+    Progress,
     ShowSecrets,
     finished,
     leave,
@@ -45,11 +46,14 @@ def command(
     rules = findings.chosen()
     total = Summary()
     few: list[tuple[Dialog, list[Finding]]] = []
+    progress = Progress()
     for batch in transcript.batches():
+        progress.tell(f"{total.dialogs:,} sessions, {sum(report.lines for report in transcript.files):,} lines")
         found = list(transcript.findings_of(batch, rules))
         total.add(batch, found, mask=not show_secrets)
         if output_format == "text" and len(few) <= FEW:
             few += list(transcript.checked(batch, batch.order.tolist()[: FEW + 1 - len(few)], rules))
+    progress.clear()
     total.told(transcript.files, transcript.skipped)
     if output_format == "json":
         page.line(json.dumps(total.to_json(), ensure_ascii=False, indent=1))
