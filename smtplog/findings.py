@@ -209,6 +209,8 @@ PRECEDENCE: tuple[tuple[str, str], ...] = (
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
 #: What an earlier fault makes unavoidable.
 _CONSEQUENCES = ("SEQ002", "SEQ003")
+#: Families whose exchange rules judge the command line: nothing to say of one that the strict grammar accepts.
+_OF_THE_LINE = ("SYN", "TEL")
 _DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")
 
 
@@ -238,7 +240,7 @@ def _hits(each: Rule, dialog: Dialog) -> Iterable[Hit]:
         if each.scope == "message":
             if exchange.content is not None:
                 yield from (replace(hit, exchange=i) for hit in each.body(exchange))
-        else:
+        elif exchange.odd or each.extra or each.family not in _OF_THE_LINE:
             yield from (replace(hit, exchange=i) for hit in _remembered(each, exchange))
 
 

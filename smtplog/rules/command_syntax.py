@@ -28,6 +28,8 @@ def _judged(exchange: Exchange) -> str | None:
     command = exchange.command
     if command is None or exchange.inferred or exchange.verb in _NEVER or exchange.state == "auth":
         return None
+    if command.isprintable():
+        return command
     return None if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in command) else command
 
 
