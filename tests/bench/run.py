@@ -105,7 +105,6 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         bars = _measured(asked, folder)
     width = max(len(bar.what) for bar in bars)
-    before, after = load, os.getloadavg()[0]
     print(f"\nload of the machine before {load:.1f}, {os.cpu_count()} cores", end="")
     print(": busy before it began, so the figures mean little" if load > BUSY else "")
     print(f"\n{'':<{width}}  {'bar':>9}  {'measured':>24}  reached")
