@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smtplog import dialogs, events, model, sessions, transactions, views
+from smtplog import dialogs, events, model, negotiated, sessions, transactions, views
 from smtplog.dialogs import Exchanges
 from smtplog.events import CLIENT, CLOSED, INFERRED, NOTE, SERVER, Events
 from smtplog.formats.replies_only import inferred_commands, is_replies_only
@@ -39,6 +39,8 @@ class Batch:
     transactions: Transactions
     ids: list[str]
     order: np.ndarray  #: the sessions in the order in which they were complete
+    hello: np.ndarray  #: an exchange: the exchange with the hello in force before it; -1
+    flags: np.ndarray  #: a session: see :func:`smtplog.negotiated.flags`
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,6 +49,10 @@ class Batch:
         """Views of all dialogs or of these sessions, secrets and all."""
         for number in self.order.tolist() if which is None else which:
             yield views.dialog(self, number)
+
+    def views(self, rows: np.ndarray) -> list[model.Exchange]:
+        """Views of these exchanges, which may be of any sessions; message text is left out."""
+        return views.exchanges(self, rows)
 
     def _part(self, line: int) -> int:
         return max(i for i, part in enumerate(self.parts) if part.first <= line or i == 0)
@@ -70,6 +76,10 @@ class Batch:
     def server(self, number: int) -> str | None:
         """Address of the server of a session."""
         return self._end(self.sessions.events.server, number)
+
+    def circumstances(self, number: int) -> frozenset[str]:
+        """The circumstances of a session: ``lmtp submission loopback …``."""
+        return negotiated.circumstances(int(self.flags[number]), self.client(number), self.server(number))
 
     def _end(self, column: events.Codes, number: int) -> str | None:
         names = events.values(column)
@@ -139,7 +149,8 @@ class Assembler:
         transactions.greeting_refused(whole, pairs, done)
         order = np.lexsort((whole.events.line[whole.first], complete))
         ids = self._names(whole, order)
-        return Batch(self.format, tuple(self.parts), whole, pairs, done, ids, order)
+        hello, flags = negotiated.hellos(pairs), negotiated.flags(whole, pairs)
+        return Batch(self.format, tuple(self.parts), whole, pairs, done, ids, order, hello, flags)
 
     def _names(self, whole: Sessions, order: np.ndarray) -> list[str]:
         names = events.listed(events.values(whole.events.key))

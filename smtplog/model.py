@@ -6,6 +6,7 @@ somebody asks for it. All are immutable values. Words are those of RFC 5321.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -73,6 +74,10 @@ class Exchange:
     odd: bool  #: the command line is not what the strict grammar of ``smtp.lark`` allows
     eol: str  #: line end of the command line: ``crlf lf cr none``
     content: Content | None  #: verb ``.`` or BDAT: the text that was sent
+    extensions: Mapping[str, str] | None = None  #: EHLO keyword → parameters, as offered last; None where nobody knows
+    hello: str = ""  #: the accepted hello in force: ``EHLO HELO LHLO``; empty before one
+    profiles: frozenset[str] = frozenset()  #: circumstances of the session, see :attr:`Dialog.profiles`
+    decides: str | None = None  #: this reply decided a transaction: its outcome
 
     @property
     def severity(self) -> int:
@@ -139,6 +144,6 @@ class Dialog:
     events: tuple[Event, ...]
     outcome: str
     end: str
-    profiles: frozenset[str] = field(default_factory=frozenset)  #: of rules.md: ``lmtp submission implicit-tls …``
+    profiles: frozenset[str] = field(default_factory=frozenset)  #: circumstances: ``lmtp submission implicit-tls loopback …``
     replies_only: bool = False  #: the log holds no client line; every command is inferred
     sources: tuple[str, ...] = ()

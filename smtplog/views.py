@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from smtplog import events, model, reference, speech, states
+import numpy as np
+
+from smtplog import events, model, negotiated, reference, speech, states
 from smtplog.dialogs import END_OF_DATA
 from smtplog.events import CLIENT, CONTENT, KINDS, NO_TIME, OPENED, SERVER
 from smtplog.lines import EOLS
@@ -14,6 +18,7 @@ from smtplog.lines import EOLS
 if TYPE_CHECKING:
     from smtplog.batches import Batch
 
+_NO_KEYWORDS: Mapping[str, str] = MappingProxyType({})  # HELO offers none
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Queue ids in the reply to the end of data, by server software.
@@ -40,7 +45,133 @@ def moment(time: int) -> datetime | None:
     return None if time == NO_TIME else _EPOCH + timedelta(microseconds=int(time))
 
 
+def exchanges(batch: Batch, rows: np.ndarray) -> list[model.Exchange]:
+    """Views of some exchanges of any sessions, without message text and LMTP recipient."""
+    return _Exchanges(batch, rows).views()
+
+
+class _Exchanges:
+    """Some exchanges of a batch, in the order of their rows."""
+
+    def __init__(self, batch: Batch, rows: np.ndarray) -> None:
+        self.batch, self.rows, self.pairs, self.sessions = batch, rows, batch.exchanges, batch.sessions
+        wanted = np.unique(np.concatenate([self.pairs.reply[rows], self._hello_replies(rows)]))
+        self.lines_of = self._reply_lines(wanted[wanted >= 0])
+        commands = self.pairs.event[rows]
+        parts = [np.array(at, np.int64) for at in self.lines_of.values()]
+        at = np.unique(np.concatenate([commands[commands >= 0], *parts])).astype(np.int64)
+        found = self.sessions.events
+        self.texts = dict(zip(at.tolist(), events.listed(events.take(found.text, at)), strict=True))
+        self.lines = dict(zip(at.tolist(), found.line[at].tolist(), strict=True))
+        self.times = dict(zip(at.tolist(), found.time[at].tolist(), strict=True))
+        self.replies = {number: self._reply(at) for number, at in self.lines_of.items()}
+
+    def _hello_replies(self, rows: np.ndarray) -> np.ndarray:
+        hello = self.batch.hello[rows]
+        return self.pairs.reply[hello[hello >= 0]]
+
+    def _reply_lines(self, numbers: np.ndarray) -> dict[int, list[int]]:
+        """Positions of the lines of each reply: the server lines up to the next reply of its session."""
+        pairs, sessions = self.pairs, self.sessions
+        stops = np.append(pairs.reply_first[1:], len(sessions.events))
+        ends = np.append(sessions.first[1:], len(sessions.events))[pairs.reply_session]
+        stops = np.minimum(stops, ends)
+        kinds = sessions.events.kind
+        found = {}
+        for number, start, stop in zip(
+            numbers.tolist(), pairs.reply_first[numbers].tolist(), stops[numbers].tolist(), strict=True
+        ):
+            at = range(start, stop) if stop - start == 1 else np.flatnonzero(kinds[start:stop] == SERVER) + start
+            found[number] = [int(each) for each in at]
+        return found
+
+    def _reply(self, at: list[int]) -> model.Reply:
+        raw = tuple(self.texts[i] for i in at)
+        words = tuple(speech.words_of(line) for line in raw)
+        status = next((status for each in words if (status := speech.status_of(each))), None)
+        code = speech.code_of(raw[0])
+        line, last = self.batch.local(self.lines[at[0]]), self.batch.local(self.lines[at[-1]])
+        return model.Reply(
+            code, status if code // 100 != 3 else None, words, line, last, moment(self.times[at[0]]), raw
+        )
+
+    def views(self) -> list[model.Exchange]:
+        pairs, rows, every = self.pairs, self.rows, self.batch.transactions
+        events_of = pairs.event[rows]
+        flags = zip(
+            *(column[rows].tolist() for column in (pairs.inferred, pairs.pipelined, pairs.tls, pairs.authenticated)),
+            strict=True,
+        )
+        member = every.of_exchange[rows]
+        first = np.searchsorted(every.session, pairs.session[rows])
+        decided = every.decided[np.maximum(member, 0)] == rows if len(every.decided) else np.zeros(len(rows), np.bool_)
+        outcome = np.where(
+            decided & (member >= 0), every.outcome[np.maximum(member, 0)] if len(every.outcome) else 0, -1
+        )
+        return [
+            self._view(*each)
+            for each in zip(
+                rows.tolist(),
+                events_of.tolist(),
+                [pairs.verbs[i] for i in pairs.verb[rows].tolist()],
+                flags,
+                np.where(member >= 0, member - first, -1).tolist(),
+                outcome.tolist(),
+                strict=True,
+            )
+        ]
+
+    def _view(
+        self, row: int, event: int, verb: str, flags: tuple[bool, bool, bool, bool], member: int, outcome: int
+    ) -> model.Exchange:
+        pairs = self.pairs
+        inferred, pipelined, tls, authenticated = flags
+        command = self.texts[event] if event >= 0 else None
+        if event < 0 and inferred:
+            command = END_OF_DATA if verb == END_OF_DATA else "********"
+        reply = self.replies.get(int(pairs.reply[row]))
+        sent = moment(self.times[event]) if event >= 0 and not inferred else None
+        answered = reply.time if reply else None
+        hello, extensions = self._hello(row)
+        return model.Exchange(
+            line=None if event < 0 or inferred else self.batch.local(self.lines[event]),
+            time=sent,
+            command=command,
+            verb="BDAT" if verb == "BDAT LAST" else verb,
+            argument=speech.split(command)[1] if command and verb not in (".", "AUTH-RESPONSE") else "",
+            inferred=inferred,
+            state=states.STATES[int(pairs.state[row])],
+            tls=tls,
+            authenticated=authenticated,
+            transaction=None if member < 0 else member,
+            recipient=None,
+            reply=reply,
+            latency=(answered - sent).total_seconds() if sent and answered and answered >= sent else None,
+            pipelined=pipelined,
+            odd=bool(self.sessions.odd[event]) if event >= 0 else False,
+            eol=EOLS[int(self.sessions.events.eol[event])] if event >= 0 else "none",
+            content=None,
+            extensions=extensions,
+            hello=hello,
+            profiles=self.batch.circumstances(int(pairs.session[row])),
+            decides=None if outcome < 0 else model.OUTCOMES[outcome],
+        )
+
+    def _hello(self, row: int) -> tuple[str, Mapping[str, str] | None]:
+        """The hello in force before an exchange and the keywords that its reply offered."""
+        at = int(self.batch.hello[row])
+        if at < 0:
+            return "", None
+        reply = self.replies.get(int(self.pairs.reply[at]))
+        verb = self.pairs.verbs[int(self.pairs.verb[at])]
+        if reply is None or verb == "HELO":
+            return verb, None if reply is None else _NO_KEYWORDS
+        return verb, negotiated.keywords(reply.text)
+
+
 class _View:
+    """One session of a batch."""
+
     def __init__(self, batch: Batch, number: int) -> None:
         self.batch, self.number = batch, number
         sessions = batch.sessions
@@ -53,40 +184,23 @@ class _View:
         self.lines = self.events.line[span].tolist()
         self.times = self.events.time[span].tolist()
         self.is_content = self.sessions.content[span].tolist()
-        self.replies = self._replies()
-        import numpy as np
+        self.rows = np.arange(*np.searchsorted(self.pairs.session, [number, number + 1]).tolist())
+        self.said = _Exchanges(batch, self.rows)
 
-        self.rows = range(*np.searchsorted(self.pairs.session, [number, number + 1]).tolist())
-
-    def _replies(self) -> dict[int, model.Reply]:
-        import numpy as np
-
-        low, high = np.searchsorted(self.pairs.reply_session, [self.number, self.number + 1]).tolist()
-        begins = {int(self.pairs.reply_first[i]) - self.start: i for i in range(low, high)}
-        members: dict[int, list[int]] = {}
-        current = -1
-        for at, kind in enumerate(self.kinds):
-            if kind == SERVER:
-                current = begins.get(at, current)
-                members.setdefault(current, []).append(at)
-        return {i: self._reply(at) for i, at in members.items() if i >= 0}
-
-    def _reply(self, at: list[int]) -> model.Reply:
-        raw = tuple(self.texts[i] for i in at)
-        words = tuple(speech.words_of(line) for line in raw)
-        status = next((status for each in words if (status := speech.status_of(each))), None)
-        code = speech.code_of(raw[0])
-        line, last = self.batch.local(self.lines[at[0]]), self.batch.local(self.lines[at[-1]])
-        return model.Reply(
-            code, status if code // 100 != 3 else None, words, line, last, moment(self.times[at[0]]), raw
-        )
+    def _greeting(self) -> model.Reply | None:
+        number = int(self.pairs.greeting[self.number])
+        if number < 0:
+            return None
+        lines = self.said._reply_lines(np.array([number]))[number]
+        for at in lines:
+            self.said.texts[at] = self.texts[at - self.start]
+            self.said.lines[at], self.said.times[at] = self.lines[at - self.start], self.times[at - self.start]
+        return self.said._reply(lines)
 
     def dialog(self) -> model.Dialog:
         batch, number = self.batch, self.number
-        greeting_row = int(self.pairs.greeting[number])
-        greeting = self.replies.get(greeting_row)
-        exchanges = [self._exchange(row) for row in self.rows]
-        exchanges = self._with_recipients(self._with_content(exchanges))
+        greeting = self._greeting()
+        exchanges = self._with_recipients(self._with_content(self.said.views()))
         transactions = self._transactions(exchanges)
         times = [time for time in self.times if time != NO_TIME]
         software = reference.software(" ".join(greeting.text)) if greeting else None
@@ -108,51 +222,10 @@ class _View:
             events=tuple(self._events()),
             outcome=model.OUTCOMES[int(batch.transactions.session_outcome[number])],
             end=model.ENDS[int(batch.transactions.end[number])],
-            profiles=self._profiles(exchanges, greeting),
+            profiles=batch.circumstances(number),
             replies_only=bool(exchanges) and not heard,
             sources=batch.sources_of(self.lines[0], self.lines[-1]),
         )
-
-    def _exchange(self, row: int) -> model.Exchange:
-        pairs = self.pairs
-        event = int(pairs.event[row])
-        at = event - self.start
-        command = self.texts[at] if event >= 0 else None
-        verb = pairs.verbs[int(pairs.verb[row])]
-        inferred = bool(pairs.inferred[row])
-        if event < 0 and inferred:
-            command = END_OF_DATA if verb == END_OF_DATA else "********"
-        reply = self.replies.get(int(pairs.reply[row]))
-        time = self.times[at] if event >= 0 and not inferred else NO_TIME
-        answered = reply.time if reply else None
-        sent = moment(time)
-        latency = (answered - sent).total_seconds() if sent and answered and answered >= sent else None
-        argument = speech.split(command)[1] if command and verb not in (".", "AUTH-RESPONSE") else ""
-        member = int(self.batch.transactions.of_exchange[row])
-        return model.Exchange(
-            line=None if event < 0 or inferred else self.batch.local(self.lines[at]),
-            time=sent,
-            command=command,
-            verb="BDAT" if verb == "BDAT LAST" else verb,
-            argument=argument,
-            inferred=inferred,
-            state=states.STATES[int(pairs.state[row])],
-            tls=bool(pairs.tls[row]),
-            authenticated=bool(pairs.authenticated[row]),
-            transaction=None if member < 0 else member - self._first_transaction(),
-            recipient=None,
-            reply=reply,
-            latency=latency,
-            pipelined=bool(pairs.pipelined[row]),
-            odd=bool(self.sessions.odd[event]) if event >= 0 else False,
-            eol=EOLS[int(self.events.eol[event])] if event >= 0 else "none",
-            content=None,
-        )
-
-    def _first_transaction(self) -> int:
-        import numpy as np
-
-        return int(np.searchsorted(self.batch.transactions.session, self.number))
 
     def _with_content(self, exchanges: list[model.Exchange]) -> list[model.Exchange]:
         """Hang message text on its end of data, on its BDAT, or on DATA where it never ended."""
@@ -216,31 +289,7 @@ class _View:
                 found.append(model.Event(KINDS[kind], text, line, time, before))
         return found
 
-    def _profiles(self, exchanges: list[model.Exchange], greeting: model.Reply | None) -> frozenset[str]:
-        found = set()
-        verbs = {exchange.verb for exchange in exchanges}
-        if "LHLO" in verbs or (greeting and any("LMTP" in text.upper().split() for text in greeting.text)):
-            found.add("lmtp")
-        if verbs & {"X-EXPS", "X-ANONYMOUSTLS", "XEXCH50"} or any(
-            verb.startswith(("XSHADOW", "XPROXY")) for verb in verbs
-        ):
-            found.add("exchange-internal")
-        server = self.batch.server(self.number) or ""
-        if server.endswith((":587", ":465")):
-            found.add("submission")
-        if server.endswith(":465") or any(e.kind == "tls" and e.text == "active" for e in self._events()):
-            found.add("implicit-tls")
-        if "VERB" in verbs:
-            found.add("verb")
-        if "XCLIENT" in verbs:
-            found.add("proxied")
-        if not (self.events.eol[self.start : self.stop] == EOLS.index("crlf")).any():
-            found.add("text-capture")
-        return frozenset(found)
-
     def _transactions(self, exchanges: list[model.Exchange]) -> list[model.Transaction]:
-        import numpy as np
-
         all_of_them = self.batch.transactions
         low, high = np.searchsorted(all_of_them.session, [self.number, self.number + 1]).tolist()
         return [self._transaction(t, [e for e in exchanges if e.transaction == t - low]) for t in range(low, high)]
@@ -248,7 +297,7 @@ class _View:
     def _transaction(self, number: int, members: list[model.Exchange]) -> model.Transaction:
         every = self.batch.transactions
         decided = int(every.decided[number])
-        reply = self.replies.get(int(self.pairs.reply[decided])) if decided >= 0 else None
+        reply = self.said.replies.get(int(self.pairs.reply[decided])) if decided >= 0 else None
         mail = next((e for e in members if e.verb == "MAIL"), None)
         content = _content([e.content for e in members if e.content])
         subject, message_id = _header(content, "subject"), _header(content, "message-id")

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "smtplog"
 FLOORS = (
     "errors model lines sources reference",
     "events grammar speech states",
-    "formats sessions dialogs lmtp transactions batches views script redact",
+    "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings rules manual suspects summary explain tables charts jsonview",
     "transcript",
     "output note overview commands cli __main__",
