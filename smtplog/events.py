@@ -184,6 +184,12 @@ def extracted(column: Strings, pattern: str) -> tuple[np.ndarray, dict[str, Stri
     return mask, {field.name: pc.struct_field(kept, indices=[i]) for i, field in enumerate(struct.type)}
 
 
+def masked(column: Strings) -> Strings:
+    """The strings without what stands between angle brackets, square brackets or parentheses, and after a hello."""
+    once = pc.replace_substring_regex(column, pattern=r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)", replacement="<>")
+    return pc.replace_substring_regex(once, pattern=r"^((?i:EHLO|HELO|LHLO)) .*$", replacement=r"\1")
+
+
 def encoded(column: Strings) -> Codes:
     """The same strings, each distinct one held once."""
     if isinstance(column, pa.DictionaryArray):

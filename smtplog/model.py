@@ -144,6 +144,8 @@ class Dialog:
     events: tuple[Event, ...]
     outcome: str
     end: str
-    profiles: frozenset[str] = field(default_factory=frozenset)  #: circumstances: ``lmtp submission implicit-tls loopback …``
+    profiles: frozenset[str] = field(
+        default_factory=frozenset
+    )  #: circumstances: ``lmtp submission implicit-tls loopback …``
     replies_only: bool = False  #: the log holds no client line; every command is inferred
     sources: tuple[str, ...] = ()

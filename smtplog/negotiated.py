@@ -31,9 +31,8 @@ def hellos(exchanges: Exchanges) -> np.ndarray:
     n = len(exchanges.session)
     if not n:
         return np.zeros(0, np.int64)
-    names = {i: name for i, name in enumerate(exchanges.verbs)}
-    moves, forgets = np.zeros(len(names), np.bool_), np.zeros(len(names), np.bool_)
-    for i, name in names.items():
+    moves, forgets = np.zeros((2, len(exchanges.verbs)), np.bool_)
+    for i, name in enumerate(exchanges.verbs):
         led_to = states.after(name, 250).hello
         moves[i], forgets[i] = led_to is not None, led_to == "none"
     done = exchanges.code // 100 == 2

@@ -90,11 +90,29 @@ def meaning(code: int) -> str:
     return f"unlisted; {CLASSES[code // 100]} ({_PLACES.get(str(code)[1], 'unspecified')})"
 
 
+@cache
+def _ranges() -> tuple[tuple[str, int, int, Row], ...]:
+    """The rows of ``5.7.606-649`` and the like: what is before the number, first number, last number, row."""
+    rows = ((row.key.rpartition("."), row) for row in table("enhanced_status_codes") if "-" in row.key)
+    return tuple(
+        (before, *(int(number) for number in numbers.split("-")), row)  # type: ignore[misc]
+        for (before, _, numbers), row in rows
+    )
+
+
 def enhanced(code: str) -> Row | None:
-    """An enhanced status code (RFC 3463); an unknown detail gives its subject, an unknown subject its class."""
+    """An enhanced status code (RFC 3463); an unknown detail gives its subject, an unknown subject its class.
+
+    A vendor's own code, written in full or as a range of numbers, goes before the general ``X`` row.
+    """
     _, _, rest = code.partition(".")
     subject, _, detail = rest.partition(".")
     rows = _index("enhanced_status_codes")
+    if code in rows:
+        return rows[code]
+    for before, first, last, row in _ranges():
+        if code.rpartition(".")[0] == before and detail.isascii() and detail.isdigit() and first <= int(detail) <= last:
+            return row
     for key in (f"X.{subject}.{detail}", f"X.{subject}.0", "X.0.0"):
         if key in rows:
             return rows[key]
@@ -144,6 +162,18 @@ def _texts() -> tuple[tuple[re.Pattern[str], Row], ...]:
     return tuple((re.compile(row["regex"]), row) for row in table("reply_texts"))
 
 
-def situations(words: str) -> tuple[Row, ...]:
-    """The well-known situations that the text of a reply describes, the first named in ``data/reply_texts.csv`` first."""
-    return tuple(row for pattern, row in _texts() if pattern.search(words[:2048]))
+#: An enhanced status code inside a text: what a continuation line begins with, once the lines are joined.
+_REPEATED = re.compile(r" [245]\.[0-9]{1,3}\.[0-9]{1,3} ")
+
+
+def situations(words: str, severity: int = 0) -> tuple[Row, ...]:
+    """The well-known situations that the text of a reply describes, the first named in ``data/reply_texts.csv`` first.
+
+    Severity is the first digit of the reply code; without it every row may fit.
+    """
+    words = _REPEATED.sub(" ", words[:2048])
+    return tuple(
+        row
+        for pattern, row in _texts()
+        if (not severity or str(severity) in row["classes"]) and pattern.search(words)
+    )

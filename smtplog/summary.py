@@ -7,7 +7,7 @@ keep the top 1,000 and say when they are cut; an example is the first by (source
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from smtplog import events, reference, speech
 from smtplog.events import NO_TIME
-from smtplog.findings import Finding
+from smtplog.findings import Severity
 from smtplog.model import ENDS, OUTCOMES
 from smtplog.transactions import DEFERRED, REJECTED
 from smtplog.views import moment
@@ -96,7 +96,7 @@ class Summary:
 
     # -- adding
 
-    def add(self, batch: Batch, findings: Iterable[Finding], *, mask: bool = True) -> None:
+    def add(self, batch: Batch, findings: Mapping[tuple[str, str, Severity], int], *, mask: bool = True) -> None:
         """Count a batch and its findings."""
         done, pairs = batch.transactions, batch.exchanges
         self.dialogs += len(batch)
@@ -115,8 +115,8 @@ class Summary:
         self._add_refusals(batch, names)
         self._add_peers(batch)
         self._add_times(batch, names)
-        for finding in findings:
-            self.findings[finding.code, finding.name, finding.severity] += 1
+        for told, count in findings.items():
+            self.findings[told] += count
 
     def _add_refusals(self, batch: Batch, names: list[str]) -> None:
         pairs, sessions = batch.exchanges, batch.sessions

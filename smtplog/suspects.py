@@ -1,26 +1,29 @@
-"""Which dialogs of a batch the rules must look at: those that the walk over the columns did not find in perfect order.
+"""Where the rules look: marks over the columns of a batch, so that a gigabyte of healthy dialogs is never made into views.
 
-A dialog is in order when every command line is what the strict grammar accepts, stands in a state that allows it and has
-one reply of a class that its verb can have, and when the session ends with QUIT or with the end of the log. Nothing that
-a rule flags can happen in such a dialog, so it is never made a view.
+Each function is a condition without which a rule has nothing to say: necessary, not sufficient; the rule decides. A dialog is
+in order when every command line is what the strict grammar accepts, stands in a state that allows it and has one reply of a
+class that its verb can have, and when the session ends with QUIT or with the end of the log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import cache
+
 import numpy as np
 
-from smtplog import events, reference, speech, states
+from smtplog import events, model, reference, speech, states
 from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import SERVER, TLS
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
 
+# -- marks over sessions
 
-def suspects(batch: Batch, *, everything: bool = False) -> list[int]:
-    """The sessions to look at, in the order in which they were complete."""
-    if everything:
-        return batch.order.tolist()
+
+def disorder(batch: Batch) -> np.ndarray:
+    """The sessions that are not in order."""
     sessions, pairs = batch.sessions, batch.exchanges
     n = len(sessions.first)
     marked = has_content(sessions) | ~np.isin(batch.transactions.end, (QUIT, TRUNCATED))
@@ -32,8 +35,137 @@ def suspects(batch: Batch, *, everything: bool = False) -> list[int]:
     marked[greeted] |= events.found(events.take(sessions.events.text, _greetings(batch)), r"(?i)\bLMTP\b")
     code = np.zeros(n, np.int16)
     code[greeted] = sessions.code[_greetings(batch)]
-    marked |= greeted & (code != 220)
-    return batch.order[marked[batch.order]].tolist()
+    return marked | (greeted & (code != 220))
+
+
+def texts(batch: Batch) -> np.ndarray:
+    """The sessions of which the log holds message text."""
+    return has_content(batch.sessions)
+
+
+# -- marks over exchanges
+
+
+@cache
+def verbs(*names: str) -> Callable[[Batch], np.ndarray]:
+    """The exchanges of these verbs."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        return np.isin(batch.exchanges.verb, [i for i, name in enumerate(batch.exchanges.verbs) if name in names])
+
+    return mark
+
+
+@cache
+def refused(*names: str) -> Callable[[Batch], np.ndarray]:
+    """The exchanges of these verbs, or of all, that were answered 4yz or 5yz."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        mask = batch.exchanges.code >= 400
+        return mask & verbs(*names)(batch) if names else mask
+
+    return mark
+
+
+# -- equal exchanges once
+
+
+def distinct(batch: Batch, rows: np.ndarray) -> Iterator[tuple[model.Exchange, np.ndarray]]:
+    """One view of each kind of exchange among these rows, and all rows of that kind. Addresses, and what stands between
+    brackets, make no kind: of lines that the strict grammar accepts no rule looks at them."""
+    if not len(rows):
+        return
+    kinds = _kinds(batch, rows)
+    order = np.argsort(kinds, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], kinds[order][1:] != kinds[order][:-1]]))
+    members = np.split(rows[order], starts[1:])
+    yield from zip(batch.views(rows[order][starts]), members, strict=True)
+
+
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+
+
+def _mixed(*columns: np.ndarray) -> np.ndarray:
+    """One 64-bit number for a row of numbers."""
+    total = np.zeros(len(columns[0]), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in columns:
+            total = (total ^ column.astype(np.int64).view(np.uint64)) * _MIX[0]
+            total ^= total >> np.uint64(29)
+            total *= _MIX[1]
+            total ^= total >> np.uint64(32)
+    return total
+
+
+def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
+    pairs = batch.exchanges
+    hello = batch.hello[rows]
+    offered = np.where(hello >= 0, pairs.reply[hello], -1)
+    words = _reply_kinds(batch, np.unique(np.concatenate([pairs.reply[rows], offered])))
+    command = np.full(len(rows), -1, np.int64)
+    said = np.flatnonzero(pairs.event[rows] >= 0)
+    lines = events.masked(events.take(batch.sessions.events.text, pairs.event[rows[said]]))
+    command[said] = events.codes(events.encoded(lines))
+    decided = batch.transactions.decided
+    outcome = np.full(len(pairs.session), -1, np.int64)
+    outcome[decided[decided >= 0]] = batch.transactions.outcome[decided >= 0]
+    at = np.searchsorted(words[0], pairs.reply[rows]), np.searchsorted(words[0], offered)
+    flags = pairs.inferred[rows] | pairs.tls[rows] << 1 | pairs.authenticated[rows] << 2 | pairs.pipelined[rows] << 3
+    return _mixed(
+        pairs.verb[rows],
+        pairs.state[rows],
+        flags,
+        outcome[rows],
+        batch.flags[pairs.session[rows]],
+        _ports(batch)[pairs.session[rows]],
+        command,
+        words[1][at[0]].view(np.int64),
+        words[1][at[1]].view(np.int64),
+    )
+
+
+def _ports(batch: Batch) -> np.ndarray:
+    """A number for the addresses of each session, as far as they change its circumstances."""
+    found = batch.sessions.events
+    bits = np.zeros(len(batch.sessions.first), np.int64)
+    for i, (column, pattern) in enumerate(
+        ((found.server, r":587$"), (found.server, r":465$"), (found.server, _LOOPBACK), (found.client, _LOOPBACK))
+    ):
+        told = events.found(events.values(column), pattern)
+        at = np.flatnonzero(told[events.codes(column)])
+        bits[batch.sessions.session[at]] |= 1 << i
+    return bits
+
+
+_LOOPBACK = r"^(?:127\.|\[?::1\]?(?::|$)|(?i:localhost))"
+
+
+def _reply_kinds(batch: Batch, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some replies by number, sorted, and a number for the words of each; -1 is no reply."""
+    sessions, pairs = batch.sessions, batch.exchanges
+    stops = np.minimum(
+        np.append(pairs.reply_first[1:], len(sessions.events)),
+        np.append(sessions.first[1:], len(sessions.events))[pairs.reply_session],
+    )
+    real = numbers[numbers >= 0]
+    length = stops[real] - pairs.reply_first[real]
+    owner = np.repeat(np.arange(len(real)), length)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length, length)
+    event = pairs.reply_first[real][owner] + place
+    server = sessions.events.kind[event] == SERVER
+    owner, event = owner[server], event[server]
+    first = np.ones(len(owner), np.bool_)
+    first[1:] = owner[1:] != owner[:-1]
+    place = np.arange(len(owner)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+    codes = events.codes(events.encoded(events.masked(events.take(sessions.events.text, event))))
+    total = np.zeros(len(real), np.uint64)
+    with np.errstate(over="ignore"):
+        np.add.at(total, owner, _mixed(codes, place))
+    words = np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
+    return numbers, words
+
+
+# -- the order of a dialog
 
 
 def _greetings(batch: Batch) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from smtplog import findings as book
-from smtplog import formats, redact
+from smtplog import formats, judging, redact
 from smtplog.batches import Assembler, Batch, Part
 from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError
 from smtplog.events import CLIENT, SERVER, Events
@@ -26,7 +26,6 @@ from smtplog.findings import Finding, Rule
 from smtplog.lines import DEFAULT_SIZE, Block, read_blocks
 from smtplog.model import Dialog
 from smtplog.sources import Source, find, looks_binary, open_source
-from smtplog.suspects import suspects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,16 +223,16 @@ class Transcript:
             yield from self.findings_of(batch, chosen)
 
     def findings_of(self, batch: Batch, rules: tuple[Rule, ...]) -> Iterator[Finding]:
-        """The findings in a batch: only dialogs that the walk over the columns found suspect are looked at."""
-        for dialog in batch.dialogs(suspects(batch, everything=any(each.extra for each in rules))):
-            yield from book.check(dialog, rules, show_secrets=self.show_secrets)
+        """The findings in a batch: only dialogs that can have one are looked at."""
+        for dialog in batch.dialogs(judging.worth_a_look(batch, rules)):
+            yield from judging.check(dialog, rules, show_secrets=self.show_secrets)
 
     def checked(
         self, batch: Batch, which: Iterable[int] | None, rules: tuple[Rule, ...]
     ) -> Iterator[tuple[Dialog, list[Finding]]]:
         """Views of a batch as they may be shown, each with its findings."""
         for dialog in batch.dialogs(which):
-            found = book.check(dialog, rules, show_secrets=self.show_secrets)
+            found = judging.check(dialog, rules, show_secrets=self.show_secrets)
             yield dialog if self.show_secrets else redact.redact(dialog), found
 
     def summary(self, rules: Iterable[Rule] | None = None) -> Summary:
@@ -243,7 +242,7 @@ class Transcript:
         chosen = tuple(rules) if rules is not None else book.chosen()
         total = Summary()
         for batch in self.batches():
-            total.add(batch, self.findings_of(batch, chosen), mask=not self.show_secrets)
+            total.add(batch, judging.tally(batch, chosen), mask=not self.show_secrets)
         total.told(self.files, self.skipped)
         return total
 

@@ -14,7 +14,7 @@ FLOORS = (
     "errors model lines sources reference",
     "events grammar speech states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
-    "findings rules manual suspects summary explain tables charts jsonview",
+    "findings judging rules manual suspects summary explain tables charts jsonview",
     "transcript",
     "output note overview commands cli __main__",
 )

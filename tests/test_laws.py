@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lark.exceptions import LarkError
 
-from smtplog import dialogs, events, findings, formats, grammar, read, speech
+from smtplog import dialogs, events, findings, formats, grammar, judging, read, speech
 from smtplog.lines import EOLS, octets, read_blocks
 from smtplog.model import Dialog
 from smtplog.script import show
@@ -125,7 +125,7 @@ def test_1_on_any_bytes(data: bytes, slug: str) -> None:
 def test_2_a_memo_changes_nothing_but_time(sample: tuple[str, bytes]) -> None:
     slug, data = sample
     first = told(data, slug)
-    findings._memo.clear()
+    judging._memo.clear()
     assert told(data, slug) == first
 
 

@@ -37,7 +37,7 @@ def command(
     show_secrets: ShowSecrets = False,
 ) -> None:
     """Say what happened: of one session each step with its verdict, what went wrong and what to do; of many the summary."""
-    from smtplog import findings
+    from smtplog import findings, judging
     from smtplog.summary import Summary
 
     one_of(output_format, "text", "json")
@@ -49,8 +49,7 @@ def command(
     progress = Progress()
     for batch in transcript.batches():
         progress.tell(f"{total.dialogs:,} sessions, {sum(report.lines for report in transcript.files):,} lines")
-        found = list(transcript.findings_of(batch, rules))
-        total.add(batch, found, mask=not show_secrets)
+        total.add(batch, judging.tally(batch, rules), mask=not show_secrets)
         if output_format == "text" and len(few) <= FEW:
             few += list(transcript.checked(batch, batch.order.tolist()[: FEW + 1 - len(few)], rules))
     progress.clear()

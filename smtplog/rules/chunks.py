@@ -17,6 +17,7 @@ from smtplog.rules.course import (
     rejected_texts,
     verb_of,
 )
+from smtplog.suspects import disorder
 
 _CHUNKS = ("BDAT", "BDAT LAST", "BURL")
 
@@ -37,6 +38,7 @@ _MIXES = {
     scope="dialog",
     reference="RFC 5321 3.3",
     advice="Send text only after 354.",
+    sessions=disorder,
 )
 def text_after_rejected_data(dialog: Dialog) -> Iterator[Hit]:
     """DATA was refused, and the client sent the message text all the same.
@@ -103,6 +105,7 @@ def text_after_rejected_data(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 3030 2",
     advice="Use one method per transaction.",
+    sessions=disorder,
 )
 def data_bdat_mixed(dialog: Dialog) -> Iterator[Hit]:
     """DATA and BDAT were mixed in one transaction, or MAIL or RCPT came after a chunk.
@@ -171,6 +174,7 @@ def data_bdat_mixed(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 3030 2",
     advice="Send RSET after a failed chunk.",
+    sessions=disorder,
 )
 def bdat_after_last_or_error(dialog: Dialog) -> Iterator[Hit]:
     """BDAT came after BDAT LAST, or after a chunk that was refused.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from smtplog.findings import Hit, rule
 from smtplog.model import Exchange
 from smtplog.speech import split
+from smtplog.suspects import disorder
 
 _HELLO = ("EHLO", "HELO", "LHLO")
 _PATHS = {"MAIL": "FROM", "RCPT": "TO"}
@@ -64,6 +65,7 @@ def _bracketed(path: str) -> str:
     scope="exchange",
     reference="RFC 5321 3.3, 4.1.2",
     advice="Write the address between < and >: MAIL FROM:<user@example.org>.",
+    sessions=disorder,
 )
 def missing_angle_brackets(exchange: Exchange) -> Iterator[Hit]:
     """The address of MAIL or RCPT is not between angle brackets.
@@ -120,6 +122,7 @@ def missing_angle_brackets(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 3.3",
     advice="Remove the white space before and after the colon.",
+    sessions=disorder,
 )
 def space_around_colon(exchange: Exchange) -> Iterator[Hit]:
     """White space stands before or after the colon of FROM: or TO:.
@@ -177,6 +180,7 @@ def space_around_colon(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1.2, 4.1.1.3",
     advice="Write MAIL FROM:<...> and RCPT TO:<...>, with the colon.",
+    sessions=disorder,
 )
 def missing_colon_or_keyword(exchange: Exchange) -> Iterator[Hit]:
     """MAIL comes without FROM: or RCPT without TO:.
@@ -228,6 +232,7 @@ def missing_colon_or_keyword(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1.1",
     advice="Give your full host name, or your address as [192.0.2.7].",
+    sessions=disorder,
 )
 def hello_argument_missing(exchange: Exchange) -> Iterator[Hit]:
     """EHLO, HELO or LHLO comes without the name of the client.
@@ -266,6 +271,7 @@ def hello_argument_missing(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1.1, 4.1.2, 4.1.3",
     advice="Use a host name, or the address in brackets: [192.0.2.7].",
+    sessions=disorder,
 )
 def hello_argument_invalid(exchange: Exchange) -> Iterator[Hit]:
     """The argument of EHLO or HELO is neither a domain nor an address literal.
@@ -361,6 +367,7 @@ def _address(text: str) -> bool:
     scope="exchange",
     reference="RFC 5321 4.1.1, 4.3.2; RFC 3207 4",
     advice="Send the verb alone.",
+    sessions=disorder,
 )
 def unexpected_argument(exchange: Exchange) -> Iterator[Hit]:
     """DATA, RSET, QUIT or STARTTLS comes with an argument.
@@ -407,6 +414,7 @@ def unexpected_argument(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1.6-7; RFC 1985 5; RFC 3030 2; RFC 4954 8",
     advice="Add the argument.",
+    sessions=disorder,
 )
 def required_argument_missing(exchange: Exchange) -> Iterator[Hit]:
     """A command that needs an argument comes without it.

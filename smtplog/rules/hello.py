@@ -23,6 +23,7 @@ from smtplog.rules.course import (
     was_told_to_go,
     without_hello_after_tls,
 )
+from smtplog.suspects import disorder
 
 #: What is legal somewhere, but not before a hello.
 _NEEDS_HELLO = VERBS.difference(states.ALLOWED["greeted"])
@@ -36,6 +37,7 @@ _NEEDS_HELLO = VERBS.difference(states.ALLOWED["greeted"])
     scope="dialog",
     reference="RFC 5321 4.1.1.1, 4.1.4",
     advice="Send EHLO with your host name first.",
+    sessions=disorder,
 )
 def mail_before_hello(dialog: Dialog) -> Iterator[Hit]:
     """A command that needs a hello came before any EHLO, HELO or LHLO was accepted.
@@ -179,6 +181,7 @@ def redundant_hello(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.1.4",
     advice="Use RSET on purpose, never EHLO, to reset.",
+    sessions=disorder,
 )
 def hello_discards_transaction(dialog: Dialog) -> Iterator[Hit]:
     """An EHLO or HELO that was accepted threw the open transaction away.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules.course import after, commands, hit, in_doubt, knows_transaction, session_end, verb_of, was_told_to_go
+from smtplog.suspects import disorder
 
 _SAYS_LMTP = re.compile(r"\bLMTP\b")
 _SAYS_SMTP = re.compile(r"\bE?SMTP\b")
@@ -22,6 +23,7 @@ _NOT_UNDERSTOOD = (500, 502, 503)  # other refusals of a hello are about its arg
     scope="dialog",
     reference="RFC 2033 4.1",
     advice="Use LHLO on LMTP sockets, EHLO on SMTP.",
+    sessions=disorder,
 )
 def lmtp_smtp_hello_mismatch(dialog: Dialog) -> Iterator[Hit]:
     """LHLO was said to an SMTP server, or EHLO or HELO to an LMTP server.
@@ -88,6 +90,7 @@ def _asks_for_lhlo(exchange: Exchange) -> bool:
     scope="dialog",
     reference="RFC 2033 4.2, 4.3",
     advice="Fix the LMTP server; one reply per accepted RCPT.",
+    sessions=disorder,
 )
 def lmtp_reply_count(dialog: Dialog) -> Iterator[Hit]:
     """An LMTP server gave more or fewer replies to the end of the message than it had accepted recipients.

@@ -18,6 +18,7 @@ from smtplog.rules.course import (
     starts_with_connection,
     verb_of,
 )
+from smtplog.suspects import disorder
 
 
 @rule(
@@ -28,6 +29,7 @@ from smtplog.rules.course import (
     scope="dialog",
     reference="RFC 5321 4.2, 4.3.1",
     advice="Look for a network or server fault at this point.",
+    sessions=disorder,
 )
 def command_without_reply(dialog: Dialog) -> Iterator[Hit]:
     """A command was never answered.
@@ -112,6 +114,7 @@ def _named(exchange: Exchange) -> str:
     scope="dialog",
     reference="RFC 5321 4.2, 3.8",
     advice="Check for an empty line or hidden characters sent by the client.",
+    sessions=disorder,
 )
 def unsolicited_reply(dialog: Dialog) -> Iterator[Hit]:
     """A reply came while no command was waiting for one.

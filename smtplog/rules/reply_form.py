@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from smtplog import speech
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange, Reply
+from smtplog.suspects import disorder
 
 _GOES_ON = ("DATA", "AUTH", "AUTH-RESPONSE", "X-EXPS", "XEXCH50", "BURL")
 _LOGS_IN = ("AUTH", "AUTH-RESPONSE", "X-EXPS")
@@ -26,6 +27,7 @@ def _replies(dialog: Dialog) -> Iterator[Reply]:
     scope="dialog",
     reference="RFC 5321 4.2",
     advice="Have the server mended; a client should hang up.",
+    sessions=disorder,
 )
 def malformed_reply(dialog: Dialog) -> Iterator[Hit]:
     """A line of the server is not three digits and then a blank, a hyphen or nothing.
@@ -67,6 +69,7 @@ def malformed_reply(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.2, 4.3.2",
     advice="Have the server mended.",
+    sessions=disorder,
 )
 def reply_class_out_of_range(dialog: Dialog) -> Iterator[Hit]:
     """The first digit of a reply code is not 2 to 5, or its second is above 5.
@@ -112,6 +115,7 @@ def reply_class_out_of_range(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.2.1",
     advice="Have the server mended; clients rely on one code a reply.",
+    sessions=disorder,
 )
 def multiline_code_mismatch(dialog: Dialog) -> Iterator[Hit]:
     """The lines of one reply bear different codes.
@@ -155,6 +159,7 @@ def multiline_code_mismatch(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.2.1",
     advice="Have the server mended: the last line has a blank after the code.",
+    sessions=disorder,
 )
 def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
     """A reply has lines with a hyphen only, and the dialog goes on.
@@ -203,6 +208,7 @@ def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.3.2; RFC 4954 4",
     advice="Check the count of replies: a proxy may have put one in; mend the server.",
+    sessions=disorder,
 )
 def wrong_reply_class(exchange: Exchange) -> Iterator[Hit]:
     """The class of a reply is one that its command cannot have.
@@ -262,6 +268,7 @@ def wrong_reply_class(exchange: Exchange) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 3.1, 4.3.2; RFC 7504",
     advice="Have the server greet with 220.",
+    sessions=disorder,
 )
 def bad_greeting_code(dialog: Dialog) -> Iterator[Hit]:
     """The first reply of the server is neither 220 nor a refusal.

@@ -18,6 +18,7 @@ from smtplog.rules.course import (
     origin,
     verb_of,
 )
+from smtplog.suspects import disorder
 
 
 @rule(
@@ -28,6 +29,7 @@ from smtplog.rules.course import (
     scope="dialog",
     reference="RFC 5321 3.3, 4.1.4",
     advice="Send MAIL FROM:<...> and wait for 250 before RCPT.",
+    sessions=disorder,
 )
 def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
     """RCPT came without an accepted MAIL.
@@ -82,6 +84,7 @@ def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 3.3, 4.1.4; RFC 2920 3.1",
     advice="Get at least one RCPT accepted before DATA.",
+    sessions=disorder,
 )
 def data_without_recipient(dialog: Dialog) -> Iterator[Hit]:
     """DATA, BDAT or BURL came although no recipient was accepted, and the client could know it.
@@ -161,6 +164,7 @@ def _has_its_own_rule(dialog: Dialog, cause: int, verb: str) -> bool:
     scope="dialog",
     reference="RFC 5321 4.1.4",
     advice="Send RSET (or finish with DATA) before a new MAIL.",
+    sessions=disorder,
 )
 def nested_mail(dialog: Dialog) -> Iterator[Hit]:
     """MAIL came while a transaction was open.
@@ -211,6 +215,7 @@ def nested_mail(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.1.1.4, 4.1.4",
     advice="Start each message with MAIL FROM.",
+    sessions=disorder,
 )
 def envelope_reuse_after_data(dialog: Dialog) -> Iterator[Hit]:
     """RCPT or DATA came right after the end of a message, without a new MAIL.

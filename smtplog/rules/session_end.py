@@ -20,6 +20,7 @@ from smtplog.rules.course import (
     was_told_to_go,
 )
 from smtplog.states import TRANSACTION_STATES
+from smtplog.suspects import disorder
 
 
 @rule(
@@ -30,6 +31,7 @@ from smtplog.states import TRANSACTION_STATES
     scope="dialog",
     reference="RFC 5321 4.1.1.10",
     advice="Stop sending after QUIT.",
+    sessions=disorder,
 )
 def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after QUIT.
@@ -78,6 +80,7 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.1.1.10, 4.1.4",
     advice="End with QUIT and wait for 221.",
+    sessions=disorder,
 )
 def closed_without_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client closed the connection without QUIT.
@@ -149,6 +152,7 @@ def _transaction_is_open(dialog: Dialog) -> bool:
     scope="dialog",
     reference="RFC 5321 3.8, 4.1.1.10",
     advice="Treat as 451 and retry; ask the operator for the server log.",
+    sessions=disorder,
 )
 def server_closed_unexpectedly(dialog: Dialog) -> Iterator[Hit]:
     """The server closed the connection though the client had not said QUIT and no reply announced it.

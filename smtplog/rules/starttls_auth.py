@@ -8,6 +8,7 @@ from smtplog import speech
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog
 from smtplog.rules.course import after, commands, hit, knows_transaction, legal_here, without_hello_after_tls
+from smtplog.suspects import disorder
 
 _STARTS_TLS = ("STARTTLS", "X-ANONYMOUSTLS")
 _AUTHENTICATES = ("AUTH", "X-EXPS")
@@ -22,6 +23,7 @@ _OUTSIDE_TRANSACTIONS = ("STARTTLS", "AUTH", "ETRN", "ATRN", "XCLIENT", "XFORWAR
     scope="dialog",
     reference="RFC 3207 4.2",
     advice="Send EHLO again right after the TLS handshake.",
+    sessions=disorder,
 )
 def no_hello_after_starttls(dialog: Dialog) -> Iterator[Hit]:
     """The first command after the TLS handshake was no hello.
@@ -77,6 +79,7 @@ def no_hello_after_starttls(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 3207 4.2",
     advice="Use STARTTLS once, before AUTH and MAIL.",
+    sessions=disorder,
 )
 def starttls_under_tls(dialog: Dialog) -> Iterator[Hit]:
     """STARTTLS was sent although TLS was active already.
@@ -128,6 +131,7 @@ def starttls_under_tls(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 4954 4; RFC 1985 5; RFC 3207 4; Postfix XCLIENT_README",
     advice="Do TLS and authentication before MAIL.",
+    sessions=disorder,
 )
 def tls_or_auth_inside_transaction(dialog: Dialog) -> Iterator[Hit]:
     """STARTTLS, AUTH, ETRN, ATRN, XCLIENT or XFORWARD was sent while a transaction was open.
@@ -179,6 +183,7 @@ def tls_or_auth_inside_transaction(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 4954 4",
     advice="Authenticate once per session.",
+    sessions=disorder,
 )
 def second_auth(dialog: Dialog) -> Iterator[Hit]:
     """AUTH was sent again after it had succeeded.
@@ -234,6 +239,7 @@ def _gap_since_success(dialog: Dialog, index: int) -> bool:
     scope="dialog",
     reference="RFC 4954 4",
     advice="Send * alone to cancel, then continue.",
+    sessions=disorder,
 )
 def command_inside_auth_exchange(dialog: Dialog) -> Iterator[Hit]:
     """A command was sent where the server waited for an answer to its 334.

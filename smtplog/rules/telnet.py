@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from smtplog import reference
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
+from smtplog.suspects import disorder
 
 _HEADERS = ("subject", "from", "to", "date", "cc", "bcc", "message-id", "content-type", "reply-to", "mime-version")
 _QUITS = ("exit", "bye", "close", "logout", "end", "q", "quit()", ".")
@@ -56,6 +57,7 @@ def intended(text: str) -> str:
     scope="dialog",
     reference="RFC 854; RFC 5321 4.1.2",
     advice="After a slip press Enter, take the 500, and type the whole command again.",
+    sessions=disorder,
 )
 def backspace_in_command(dialog: Dialog) -> Iterator[Hit]:
     """A backspace or DEL was sent inside a command line.
@@ -115,6 +117,7 @@ def backspace_in_command(dialog: Dialog) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.2",
     advice="Do not use cursor keys; SMTP has no history. Type the line anew.",
+    sessions=disorder,
 )
 def escape_sequence_in_command(exchange: Exchange) -> Iterator[Hit]:
     """A cursor key or another control character was sent inside a command line.
@@ -161,6 +164,7 @@ def escape_sequence_in_command(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 854; RFC 5321 2.4",
     advice="Use a raw connection: PuTTY type Raw, nc -C, or openssl s_client.",
+    sessions=disorder,
 )
 def telnet_option_bytes(exchange: Exchange) -> Iterator[Hit]:
     """The bytes of a Telnet negotiation were sent as part of a command.
@@ -201,6 +205,7 @@ def telnet_option_bytes(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1",
     advice="Do not press Enter twice.",
+    sessions=disorder,
 )
 def empty_command_line(exchange: Exchange) -> Iterator[Hit]:
     """An empty line was sent where a command was due.
@@ -246,6 +251,7 @@ def empty_command_line(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1",
     advice="Send DATA first, wait for 354, then type the header.",
+    sessions=disorder,
 )
 def header_typed_as_command(exchange: Exchange) -> Iterator[Hit]:
     """A header line was typed where a command was due.
@@ -327,6 +333,7 @@ def _slips(one: str, other: str) -> int:
     scope="exchange",
     reference="RFC 5321 4.1.1",
     advice="Correct the spelling.",
+    sessions=disorder,
 )
 def verb_typo(exchange: Exchange) -> Iterator[Hit]:
     """The verb is a known one with a slip in it.
@@ -378,6 +385,7 @@ def verb_typo(exchange: Exchange) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 5321 4.1.1.10",
     advice="Type QUIT.",
+    sessions=disorder,
 )
 def wrong_quit_word(exchange: Exchange) -> Iterator[Hit]:
     """The word of another program was typed to leave.
@@ -419,6 +427,7 @@ def wrong_quit_word(exchange: Exchange) -> Iterator[Hit]:
     scope="message",
     reference="RFC 5322 2.1",
     advice="Leave one empty line between the header and the text.",
+    sessions=disorder,
 )
 def missing_header_body_separator(exchange: Exchange) -> Iterator[Hit]:
     """No empty line stands between the header and the text of a message.
@@ -497,6 +506,7 @@ def _is_header(line: str) -> bool:
     scope="dialog",
     reference="RFC 5321 4.1.1.4",
     advice="End the message with a single dot on a line of its own.",
+    sessions=disorder,
 )
 def unterminated_data(dialog: Dialog) -> Iterator[Hit]:
     """The session ended inside the message text: no line with a single dot was sent.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog
 from smtplog.rules.course import VERBS, commands, group_start, hit, refuses
+from smtplog.suspects import disorder
 
 
 @rule(
@@ -17,6 +18,7 @@ from smtplog.rules.course import VERBS, commands, group_start, hit, refuses
     scope="dialog",
     reference="RFC 5321 3.1; RFC 7504 3",
     advice="Send QUIT and try another MX or later.",
+    sessions=disorder,
 )
 def commands_after_refusing_greeting(dialog: Dialog) -> Iterator[Hit]:
     """The server had turned the client away in its greeting, and the client went on.
@@ -59,6 +61,7 @@ def commands_after_refusing_greeting(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 3.8",
     advice="Stop and retry later.",
+    sessions=disorder,
 )
 def commands_after_421(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after it had received 421.

@@ -1,0 +1,337 @@
+"""From hits to findings: what is true of all rules, in one pass.
+
+Acceptance downgrade, precedence, cascade suppression and reply-shift guard happen here and nowhere else. The same bodies
+judge one dialog (:func:`check`) and a batch (:func:`tally`): of a batch only those dialogs become views that a rule has
+marked over the columns, and of the others only those exchanges, equal ones once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from smtplog.batches import Batch
+from smtplog.findings import SEVERITIES, Finding, Hit, Rule, Severity, chosen
+from smtplog.model import Dialog, Exchange
+from smtplog.redact import mask, masking, redact
+from smtplog.reference import verb
+from smtplog.script import excerpt
+from smtplog.suspects import distinct
+
+#: On one line only the first of a pair fires (rules.md, Precedence).
+_TELNET = ("TEL001", "TEL002", "TEL003", "TEL006", "TEL007", "TEL008", "SYN020")
+_SLIPS = ("SYN001", "SYN002", "SYN003", "SYN004", "SYN005", "SYN007")
+PRECEDENCE: dict[str, frozenset[str]] = {}  #: rule → those it gives way to
+
+
+def _precedes(winners: str, losers: str) -> None:
+    for loser in losers.split():
+        PRECEDENCE[loser] = PRECEDENCE.get(loser, frozenset()) | frozenset(winners.split())
+
+
+for _i, _winner in enumerate(_TELNET):
+    _precedes(_winner, " ".join(_TELNET[_i + 1 :]))
+_precedes(" ".join(_TELNET[:-1]), " ".join(_SLIPS))
+_precedes("SEQ005 SEQ023", "SEQ002")
+_precedes("SEQ005 SEQ018 SEQ020", "SEQ003")
+_precedes("SEQ011", "SEQ001")
+_precedes("SEQ012", "EXT002")
+_precedes("SEQ016", "TEL006 TEL007 TEL008 TEL004")
+_precedes("SYN003", "SYN001 SYN022")
+_precedes("SYN008", "SYN001")
+_precedes("SYN001", "SYN022")
+_precedes("SYN016", "SYN015")
+_precedes("DSN001 DSN002 DSN003 DSN004 DSN005 DSN006", "SYN015")
+_precedes("EXT003", "EXT001 EXT002")
+_precedes("SEC006", "EXT005 EXT004")
+_precedes("EXT005", "EXT004")
+_precedes("DEL005 DEL006", "DEL001 DEL004")
+
+#: After these the replies may be off by one.
+_SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
+#: What an earlier fault makes unavoidable.
+_CONSEQUENCES = ("SEQ002", "SEQ003")
+#: Families whose exchange rules judge the command line: nothing to say of one that the strict grammar accepts.
+_OF_THE_LINE = ("SYN", "TEL")
+_DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A hit that stands."""
+
+    rule: Rule
+    hit: Hit
+    line: int
+    severity: Severity
+    confidence: Literal["high", "low"]
+
+
+def check(dialog: Dialog, rules: Iterable[Rule] | None = None, *, show_secrets: bool = False) -> list[Finding]:
+    """The findings of one dialog, by line and precedence. Rules see the dialog as it was; what they tell is masked."""
+    judged = judge(dialog, tuple(rules) if rules is not None else chosen())
+    if not judged:
+        return []
+    shown = dialog if show_secrets else redact(dialog)
+    hidden = None if show_secrets else masking(dialog)
+    return [_finding(each, dialog, shown, hidden) for each in judged]
+
+
+def judge(dialog: Dialog, rules: tuple[Rule, ...]) -> list[Judged]:
+    """The hits of one dialog that stand, by line."""
+    hits = _hits(dialog, rules)
+    if not hits:
+        return []
+    hits.sort(key=lambda pair: (_line(pair[1], dialog), pair[0].code))
+    hits = _without_consequences(_without_losers(_first_only(hits), dialog), dialog)
+    shifted = min((_line(hit, dialog) for each, hit in hits if _shifts(each, hit, dialog)), default=None)
+    return [_judged(each, hit, dialog, shifted) for each, hit in hits]
+
+
+def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Severity]]:
+    """How many findings a batch has: (code, name, severity) → count."""
+    found: Counter[tuple[str, str, Severity]] = Counter()
+    marked = marks(batch, rules)
+    for dialog in batch.dialogs(batch.order[marked[batch.order]].tolist()):
+        found.update((each.rule.code, each.rule.name, each.severity) for each in judge(dialog, rules))
+    by_row = tuple(each for each in rules if each.rows is not None)
+    once: dict[str, list[tuple[int, Rule, Severity]]] = {}
+    for exchange, members in distinct(batch, rows(batch, by_row, ~marked)):
+        for each, hit in _standing(exchange, by_row):
+            severity = _severity(each, hit, exchange)
+            if hit.once:
+                once.setdefault(each.code, []).extend((row, each, severity) for row in members.tolist())
+            else:
+                found[each.code, each.name, severity] += len(members)
+    for places in once.values():
+        told: set[int] = set()
+        for row, each, severity in sorted(places, key=lambda place: place[0]):
+            session = int(batch.exchanges.session[row])
+            if session not in told:
+                told.add(session)
+                found[each.code, each.name, severity] += 1
+    return found
+
+
+def worth_a_look(batch: Batch, rules: tuple[Rule, ...]) -> list[int]:
+    """The sessions that can have a finding, in the order in which they were complete."""
+    marked = marks(batch, rules)
+    by_row = tuple(each for each in rules if each.rows is not None)
+    for exchange, members in distinct(batch, rows(batch, by_row, ~marked)):
+        if _standing(exchange, by_row):
+            marked[batch.exchanges.session[members]] = True
+    return batch.order[marked[batch.order]].tolist()
+
+
+def marks(batch: Batch, rules: tuple[Rule, ...]) -> np.ndarray:
+    """The sessions of a batch that must be looked at as dialogs: a mask."""
+    n = len(batch.sessions.first)
+    whole = [each for each in rules if each.rows is None]
+    if any(each.sessions is None for each in whole):
+        return np.ones(n, np.bool_)
+    marked = np.zeros(n, np.bool_)
+    for mark in dict.fromkeys(each.sessions for each in whole if each.sessions is not None):
+        marked |= mark(batch)
+    return marked
+
+
+def rows(batch: Batch, rules: tuple[Rule, ...], among: np.ndarray) -> np.ndarray:
+    """The exchanges that must be looked at in sessions where nothing else is."""
+    wanted = np.zeros(len(batch.exchanges.session), np.bool_)
+    for mark in dict.fromkeys(each.rows for each in rules if each.rows is not None):
+        wanted |= mark(batch)
+    return np.flatnonzero(wanted & among[batch.exchanges.session])
+
+
+# -- hits
+
+
+def _hits(dialog: Dialog, rules: tuple[Rule, ...]) -> list[tuple[Rule, Hit]]:
+    hits: list[tuple[Rule, Hit]] = []
+    of_exchange = tuple(each for each in rules if each.scope == "exchange")
+    for i, exchange in enumerate(dialog.exchanges):
+        hits += [(each, replace(hit, exchange=i)) for each, hit in _remembered(exchange, of_exchange)]
+    for each in rules:
+        if each.scope == "dialog":
+            hits += [(each, hit) for hit in each.body(dialog)]
+        elif each.scope == "message":
+            hits += [
+                (each, replace(hit, exchange=i))
+                for i, exchange in enumerate(dialog.exchanges)
+                if exchange.content is not None
+                for hit in each.body(exchange)
+            ]
+    return hits
+
+
+_memo: OrderedDict[tuple[Any, ...], tuple[Any, tuple[tuple[Rule, Hit], ...]]] = OrderedDict()
+_MEMO_SIZE = 16_384
+
+
+def _remembered(exchange: Exchange, rules: tuple[Rule, ...]) -> tuple[tuple[Rule, Hit], ...]:
+    """The hits of the exchange rules. These see one exchange alone: equal ones are judged once. The memo is bounded."""
+    if exchange.line is None and exchange.reply is None:
+        return ()
+    key = (
+        rules,
+        exchange.command,
+        exchange.verb,
+        exchange.state,
+        exchange.inferred,
+        exchange.eol,
+        exchange.tls,
+        exchange.authenticated,
+        exchange.odd,
+        exchange.hello,
+        exchange.decides,
+        exchange.profiles,
+        id(exchange.extensions),
+        exchange.reply.raw if exchange.reply else None,
+    )
+    remembered = _memo.get(key)
+    if remembered is None:
+        hits = tuple(
+            (each, _relative(hit, exchange))
+            for each in rules
+            if exchange.odd or each.extra or each.family not in _OF_THE_LINE or each.rows or each.sessions is None
+            for hit in each.body(exchange)
+        )
+        remembered = _memo[key] = (exchange.extensions, hits)  # kept, so that its id stays its own
+        if len(_memo) > _MEMO_SIZE:
+            _memo.popitem(last=False)
+    return tuple((each, _absolute(hit, exchange)) for each, hit in remembered[1])
+
+
+def _relative(hit: Hit, exchange: Exchange) -> Hit:
+    """The same hit with its lines counted from the first line of its reply."""
+    return hit if hit.line is None else replace(hit, line=hit.line - _base(exchange), end_line=None)
+
+
+def _absolute(hit: Hit, exchange: Exchange) -> Hit:
+    return hit if hit.line is None else replace(hit, line=hit.line + _base(exchange))
+
+
+def _base(exchange: Exchange) -> int:
+    return exchange.reply.line if exchange.reply else (exchange.line or 0)
+
+
+def _standing(exchange: Exchange, rules: tuple[Rule, ...]) -> list[tuple[Rule, Hit]]:
+    """The hits of an exchange in a dialog without any other."""
+    hits = _remembered(exchange, rules)
+    fired: dict[int | None, set[str]] = {}
+    for each, hit in hits:
+        fired.setdefault(hit.line, set()).add(each.code)
+    return [(each, hit) for each, hit in hits if not PRECEDENCE.get(each.code, frozenset()) & fired[hit.line]]
+
+
+def _line(hit: Hit, dialog: Dialog) -> int:
+    if hit.line is not None:
+        return hit.line
+    if hit.exchange is not None:
+        exchange = dialog.exchanges[hit.exchange]
+        return exchange.line or (exchange.reply.line if exchange.reply else dialog.line)
+    return dialog.line
+
+
+# -- which of them stand
+
+
+def _shifts(each: Rule, hit: Hit, dialog: Dialog) -> bool:
+    refused = each.code != "TEL004" or (hit.exchange is not None and dialog.exchanges[hit.exchange].severity == 5)
+    return each.code in _SHIFTING and refused
+
+
+def _first_only(hits: list[tuple[Rule, Hit]]) -> list[tuple[Rule, Hit]]:
+    told: set[str] = set()
+    kept = []
+    for each, hit in hits:
+        if not (hit.once and each.code in told):
+            kept.append((each, hit))
+        if hit.once:
+            told.add(each.code)
+    return kept
+
+
+def _without_losers(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[tuple[Rule, Hit]]:
+    fired: dict[int, set[str]] = {}
+    for each, hit in hits:
+        fired.setdefault(_line(hit, dialog), set()).add(each.code)
+    return [(each, hit) for each, hit in hits if not PRECEDENCE.get(each.code, frozenset()) & fired[_line(hit, dialog)]]
+
+
+def _without_consequences(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[tuple[Rule, Hit]]:
+    """One fault, one finding: a missing MAIL or recipient is not told again where an earlier refused command, told
+    already, is the cause and nothing was accepted since."""
+    kept: list[tuple[Rule, Hit]] = []
+    for each, hit in hits:
+        if hit.exchange is not None:
+            if each.code in _CONSEQUENCES and _caused(kept, hit.exchange, dialog):
+                continue
+            if each.family in ("TEL", "SYN") and _in_refused_text(kept, hit.exchange, dialog):
+                continue
+        kept.append((each, hit))
+    return kept
+
+
+def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
+    for each, hit in told:
+        if hit.exchange is None or hit.exchange >= index or each.severity == "info":
+            continue
+        cause = dialog.exchanges[hit.exchange]
+        between = dialog.exchanges[hit.exchange + 1 : index]
+        if cause.severity >= 4 and not any(
+            e.severity in (2, 3) and e.verb not in ("NOOP", "HELP", "VRFY") for e in between
+        ):
+            return True
+    return False
+
+
+def _in_refused_text(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
+    """Whether a line is one of the text that SEQ016 has told of: no command of SMTP stands between the two."""
+    for each, hit in told:
+        if each.code == "SEQ016" and hit.exchange is not None and hit.exchange < index:
+            between = dialog.exchanges[hit.exchange : index + 1]
+            return all(exchange.severity == 5 and verb(exchange.verb) is None for exchange in between)
+    return False
+
+
+def _severity(each: Rule, hit: Hit, exchange: Exchange | None) -> Severity:
+    """The acceptance downgrade: one step less where the server took the very command that the client is blamed for."""
+    severity = hit.severity or each.severity
+    party = hit.party or each.party
+    if hit.final or exchange is None or party != "client" or each.family not in _DOWNGRADED:
+        return severity
+    return SEVERITIES[max(SEVERITIES.index(severity) - 1, 0)] if exchange.severity in (2, 3) else severity
+
+
+def _judged(each: Rule, hit: Hit, dialog: Dialog, shifted: int | None) -> Judged:
+    line = _line(hit, dialog)
+    severity = _severity(each, hit, None if hit.exchange is None else dialog.exchanges[hit.exchange])
+    return Judged(each, hit, line, severity, "low" if shifted is not None and line > shifted else "high")
+
+
+def _finding(judged: Judged, dialog: Dialog, shown: Dialog, hidden: re.Pattern[str] | None) -> Finding:
+    each, hit, line = judged.rule, judged.hit, judged.line
+    end_line = max(hit.end_line or line, line)
+    return Finding(
+        source=dialog.source,
+        line=line,
+        end_line=end_line,
+        dialog=dialog.id,
+        code=each.code,
+        name=each.name,
+        severity=judged.severity,
+        party=hit.party or each.party,
+        confidence=judged.confidence,
+        message=mask(hit.message, hidden),
+        excerpt=excerpt(shown, line, end_line, hit.column),
+        advice=hit.advice or each.advice,
+        reference=each.reference,
+        column=hit.column,
+        corrected=mask(hit.corrected, hidden) if hit.corrected else None,
+    )
