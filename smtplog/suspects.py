@@ -38,6 +38,20 @@ def disorder(batch: Batch) -> np.ndarray:
     return marked | (greeted & (code != 220))
 
 
+@cache
+def commands(pattern: str) -> Callable[[Batch], np.ndarray]:
+    """The sessions with a command line that a regular expression (RE2) finds something in."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        pairs, sessions = batch.exchanges, batch.sessions
+        said = np.flatnonzero(pairs.event >= 0)
+        lines = events.encoded(events.take(sessions.events.text, pairs.event[said]))
+        hit = events.found(events.values(lines), pattern)[events.codes(lines)]
+        return np.bincount(pairs.session[said[hit]], minlength=len(sessions.first)) > 0
+
+    return mark
+
+
 def texts(batch: Batch) -> np.ndarray:
     """The sessions of which the log holds message text."""
     return has_content(batch.sessions)
