@@ -14,7 +14,7 @@ import numpy as np
 
 from smtplog import dialogs, events, model, negotiated, sessions, transactions, views
 from smtplog.dialogs import Exchanges
-from smtplog.events import CLIENT, CLOSED, INFERRED, NOTE, SERVER, Events
+from smtplog.events import CLIENT, CLOSED, INFERRED, NO_TIME, NOTE, SERVER, Events
 from smtplog.formats.replies_only import inferred_commands, is_replies_only
 from smtplog.sessions import SILENT_LINES, Sessions
 from smtplog.transactions import Transactions
@@ -41,6 +41,7 @@ class Batch:
     order: np.ndarray  #: the sessions in the order in which they were complete
     hello: np.ndarray  #: an exchange: the exchange with the hello in force before it; -1
     flags: np.ndarray  #: a session: see :func:`smtplog.negotiated.flags`
+    _offers: negotiated.Offers | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +77,13 @@ class Batch:
     def server(self, number: int) -> str | None:
         """Address of the server of a session."""
         return self._end(self.sessions.events.server, number)
+
+    @property
+    def offers(self) -> negotiated.Offers:
+        """What the server offered last before each exchange."""
+        if self._offers is None:
+            self._offers = negotiated.offers(self.sessions, self.exchanges, self.hello)
+        return self._offers
 
     def circumstances(self, number: int) -> frozenset[str]:
         """The circumstances of a session: ``lmtp submission loopback …``."""
@@ -141,7 +149,7 @@ class Assembler:
         return self._batch(whole, complete[wanted])
 
     def _batch(self, whole: Sessions, complete: np.ndarray) -> Batch:
-        whole = _without_later_closes(whole)
+        whole = _without_later_closes(_from_zero(whole))
         if not self.content_absent:
             whole = _with_inferred(whole)
         pairs = dialogs.pair(whole, content_absent=self.content_absent)
@@ -197,6 +205,17 @@ def _only(divided: Sessions, wanted: np.ndarray) -> Sessions:
     taken.session = (np.cumsum(wanted) - 1)[taken.session]
     taken.first = np.searchsorted(taken.session, np.arange(int(wanted.sum())))
     return taken
+
+
+def _from_zero(whole: Sessions) -> Sessions:
+    """Where a log tells how long it waited but not when it began (``*: wait`` in the C:/S: notation), what comes before
+    the first wait is at zero."""
+    time = whole.events.time
+    counted = (time != NO_TIME) & (time < 86_400_000_000)
+    if counted.any():
+        at = (np.bincount(whole.session[counted], minlength=len(whole.first)) > 0)[whole.session] & (time == NO_TIME)
+        whole.events.time = np.where(at, 0, time)
+    return whole
 
 
 def _without_later_closes(whole: Sessions) -> Sessions:

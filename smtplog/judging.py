@@ -50,8 +50,13 @@ _precedes("DSN001 DSN002 DSN003 DSN004 DSN005 DSN006", "SYN015")
 _precedes("EXT003", "EXT001 EXT002")
 _precedes("SEC006", "EXT005 EXT004")
 _precedes("EXT005", "EXT004")
+_precedes("DEL006", "DEL005")
 _precedes("DEL005 DEL006", "DEL001 DEL004")
+_precedes("DEL010 TIM007", "SEQ009")
+_precedes("TIM002", "DEL009 SEQ001 EXT004")
 
+#: rule → those that tell its whole story already, wherever in the dialog they stand.
+_EXPLAINED = {"SEQ008": {"SEQ009", "DEL010", "TIM003"}}
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
 #: What an earlier fault makes unavoidable.
@@ -88,7 +93,7 @@ def judge(dialog: Dialog, rules: tuple[Rule, ...]) -> list[Judged]:
     if not hits:
         return []
     hits.sort(key=lambda pair: (_line(pair[1], dialog), pair[0].code))
-    hits = _without_consequences(_without_losers(_first_only(hits), dialog), dialog)
+    hits = _unexplained(_without_consequences(_without_losers(_first_only(hits), dialog), dialog))
     shifted = min((_line(hit, dialog) for each, hit in hits if _shifts(each, hit, dialog)), default=None)
     return [_judged(each, hit, dialog, shifted) for each, hit in hits]
 
@@ -257,6 +262,11 @@ def _first_only(hits: list[tuple[Rule, Hit]]) -> list[tuple[Rule, Hit]]:
     return kept
 
 
+def _unexplained(hits: list[tuple[Rule, Hit]]) -> list[tuple[Rule, Hit]]:
+    fired = {each.code for each, _ in hits}
+    return [(each, hit) for each, hit in hits if not _EXPLAINED.get(each.code, set()) & fired]
+
+
 def _without_losers(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[tuple[Rule, Hit]]:
     fired: dict[int, set[str]] = {}
     for each, hit in hits:
@@ -330,7 +340,7 @@ def _finding(judged: Judged, dialog: Dialog, shown: Dialog, hidden: re.Pattern[s
         confidence=judged.confidence,
         message=mask(hit.message, hidden),
         excerpt=excerpt(shown, line, end_line, hit.column),
-        advice=hit.advice or each.advice,
+        advice=(hit.advice() if callable(hit.advice) else hit.advice) or each.advice,
         reference=each.reference,
         column=hit.column,
         corrected=mask(hit.corrected, hidden) if hit.corrected else None,

@@ -5,6 +5,7 @@ of the session that change what rules ask for.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smtplog import events, reference, states
-from smtplog.events import TLS
+from smtplog import events, reference, speech, states
+from smtplog.events import SERVER, TLS
 from smtplog.lines import EOLS
 from smtplog.sessions import last_before
 
@@ -67,6 +68,86 @@ def _unfolded(line: str) -> list[str]:
         elif lines:
             lines[-1] += " " + word
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What was offered last before each exchange of a batch."""
+
+    kind: np.ndarray  #: an exchange: position in ``keywords``; -1 where no EHLO is in force
+    keywords: list[Mapping[str, str]]
+
+    def has(self, *names: str) -> np.ndarray:
+        """For each exchange, whether one of these keywords was offered; False where nobody knows."""
+        told = np.array([any(name in each for name in names) for each in self.keywords] + [False], np.bool_)
+        return told[self.kind]
+
+
+def offers(sessions: Sessions, exchanges: Exchanges, hello: np.ndarray) -> Offers:
+    """The keywords in force before each exchange; each distinct list of an EHLO reply is read once."""
+    extended = np.array([name in ("EHLO", "LHLO") for name in exchanges.verbs], np.bool_)
+    known = (hello >= 0) & extended[exchanges.verb[hello]] if len(hello) else np.zeros(0, np.bool_)
+    numbers = np.unique(exchanges.reply[hello[known]])
+    kind = np.full(len(hello), -1, np.int64)
+    if not len(numbers):
+        return Offers(kind, [])
+    _, words = reply_kinds(sessions, exchanges, numbers, keywords_only=True)
+    _, examples, number_of = np.unique(words, return_index=True, return_inverse=True)
+    lists = []
+    for number in numbers[examples].tolist():
+        lines = events.listed(events.take(sessions.events.text, lines_of(sessions, exchanges, np.array([number]))[1]))
+        lists.append(keywords(tuple(speech.words_of(line) for line in lines)))
+    kind[known] = number_of[np.searchsorted(numbers, exchanges.reply[hello[known]])]
+    return Offers(kind, lists)
+
+
+def lines_of(sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lines of some replies: position in ``numbers`` and position of the event, in the order of the log."""
+    stops = np.minimum(
+        np.append(exchanges.reply_first[1:], len(sessions.events)),
+        np.append(sessions.first[1:], len(sessions.events))[exchanges.reply_session],
+    )
+    length = stops[numbers] - exchanges.reply_first[numbers]
+    owner = np.repeat(np.arange(len(numbers)), length)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length, length)
+    event = exchanges.reply_first[numbers][owner] + place
+    server = sessions.events.kind[event] == SERVER
+    return owner[server], event[server]
+
+
+def reply_kinds(
+    sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray, *, keywords_only: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some replies by number, sorted, and for each a number that equal words share; -1 is no reply. What stands between
+    brackets makes no difference, nor, if only keywords count, the first line of many."""
+    real = numbers[numbers >= 0]
+    owner, event = lines_of(sessions, exchanges, real)
+    first = np.ones(len(owner), np.bool_)
+    first[1:] = owner[1:] != owner[:-1]
+    place = np.arange(len(owner)) - np.flatnonzero(first)[np.cumsum(first) - 1] if len(owner) else owner
+    if keywords_only:
+        wanted = (place > 0) | (np.bincount(owner, minlength=len(real)) == 1)[owner]
+        owner, event, place = owner[wanted], event[wanted], place[wanted]
+    codes = events.codes(events.encoded(events.masked(events.take(sessions.events.text, event))))
+    total = np.zeros(len(real), np.uint64)
+    with np.errstate(over="ignore"):
+        np.add.at(total, owner, mixed(codes, place))
+    return numbers, np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
+
+
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+
+
+def mixed(*columns: np.ndarray) -> np.ndarray:
+    """One 64-bit number for a row of numbers."""
+    total = np.zeros(len(columns[0]), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in columns:
+            total = (total ^ column.astype(np.int64).view(np.uint64)) * _MIX[0]
+            total ^= total >> np.uint64(29)
+            total *= _MIX[1]
+            total ^= total >> np.uint64(32)
+    return total
 
 
 #: The circumstances that the words of a session tell, in the order of the bits of :func:`flags`.

@@ -16,6 +16,7 @@ from smtplog import events, model, reference, speech, states
 from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import SERVER, TLS
+from smtplog.negotiated import mixed, reply_kinds
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
 
@@ -96,26 +97,11 @@ def distinct(batch: Batch, rows: np.ndarray) -> Iterator[tuple[model.Exchange, n
     yield from zip(batch.views(rows[order][starts]), members, strict=True)
 
 
-_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
-
-
-def _mixed(*columns: np.ndarray) -> np.ndarray:
-    """One 64-bit number for a row of numbers."""
-    total = np.zeros(len(columns[0]), np.uint64)
-    with np.errstate(over="ignore"):
-        for column in columns:
-            total = (total ^ column.astype(np.int64).view(np.uint64)) * _MIX[0]
-            total ^= total >> np.uint64(29)
-            total *= _MIX[1]
-            total ^= total >> np.uint64(32)
-    return total
-
-
 def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
     pairs = batch.exchanges
     hello = batch.hello[rows]
     offered = np.where(hello >= 0, pairs.reply[hello], -1)
-    words = _reply_kinds(batch, np.unique(np.concatenate([pairs.reply[rows], offered])))
+    words = reply_kinds(batch.sessions, pairs, np.unique(np.concatenate([pairs.reply[rows], offered])))
     command = np.full(len(rows), -1, np.int64)
     said = np.flatnonzero(pairs.event[rows] >= 0)
     lines = events.masked(events.take(batch.sessions.events.text, pairs.event[rows[said]]))
@@ -125,7 +111,7 @@ def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
     outcome[decided[decided >= 0]] = batch.transactions.outcome[decided >= 0]
     at = np.searchsorted(words[0], pairs.reply[rows]), np.searchsorted(words[0], offered)
     flags = pairs.inferred[rows] | pairs.tls[rows] << 1 | pairs.authenticated[rows] << 2 | pairs.pipelined[rows] << 3
-    return _mixed(
+    return mixed(
         pairs.verb[rows],
         pairs.state[rows],
         flags,
@@ -152,31 +138,6 @@ def _ports(batch: Batch) -> np.ndarray:
 
 
 _LOOPBACK = r"^(?:127\.|\[?::1\]?(?::|$)|(?i:localhost))"
-
-
-def _reply_kinds(batch: Batch, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Some replies by number, sorted, and a number for the words of each; -1 is no reply."""
-    sessions, pairs = batch.sessions, batch.exchanges
-    stops = np.minimum(
-        np.append(pairs.reply_first[1:], len(sessions.events)),
-        np.append(sessions.first[1:], len(sessions.events))[pairs.reply_session],
-    )
-    real = numbers[numbers >= 0]
-    length = stops[real] - pairs.reply_first[real]
-    owner = np.repeat(np.arange(len(real)), length)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length, length)
-    event = pairs.reply_first[real][owner] + place
-    server = sessions.events.kind[event] == SERVER
-    owner, event = owner[server], event[server]
-    first = np.ones(len(owner), np.bool_)
-    first[1:] = owner[1:] != owner[:-1]
-    place = np.arange(len(owner)) - np.flatnonzero(first)[np.cumsum(first) - 1]
-    codes = events.codes(events.encoded(events.masked(events.take(sessions.events.text, event))))
-    total = np.zeros(len(real), np.uint64)
-    with np.errstate(over="ignore"):
-        np.add.at(total, owner, _mixed(codes, place))
-    words = np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
-    return numbers, words
 
 
 # -- the order of a dialog
