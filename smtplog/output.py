@@ -166,10 +166,10 @@ def opened(paths: list[str], input_format: str | None, date: str | None, show_se
     return read(*paths, input_format=input_format, date=of, show_secrets=show_secrets)
 
 
-def one_of(word: str, *known: str) -> str:
+def one_of(word: str, *known: str, what: str = "output format") -> str:
     """A word of the user, if it is one that is known."""
     if word not in known:
-        raise UsageError(f"there is no output format {word!r} here; there are {', '.join(known)}")
+        raise UsageError(f"there is no {what} {word!r} here; there are {', '.join(known)}")
     return word
 
 
@@ -186,6 +186,7 @@ def leave(code: int) -> None:
         raise typer.Exit(code)
 
 
-def comma(words: str | None) -> list[str]:
-    """The words of a comma list."""
-    return [word.strip() for word in (words or "").split(",") if word.strip()]
+def comma(words: str | Iterable[str] | None) -> list[str]:
+    """The words of a comma list, or of several."""
+    lists = [words] if isinstance(words, str) else words or ()
+    return [word.strip() for each in lists for word in each.split(",") if word.strip()]

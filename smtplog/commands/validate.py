@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smtplog.errors import UsageError
 from smtplog.output import (
-    SEVERITY,
     Day,
     InputFormat,
     Output,
-    OutputFormat,
     Page,
     Paths,
     ShowSecrets,
@@ -21,86 +22,116 @@ from smtplog.output import (
     leave,
     one_of,
     opened,
-    printable,
 )
+
+if TYPE_CHECKING:
+    from smtplog.baseline import Baseline
+    from smtplog.findings import Finding, Rule
+    from smtplog.reports.form import End, Form
+    from smtplog.settings import Settings
+
+_SELECT = typer.Option(help="Only these rules: codes, families or names, by commas.")
+_FORMAT = typer.Option("--output-format", help="text (default), json, jsonl, sarif, github, junit or csv.")
+_FAIL_ON = typer.Option(help="Exit with 1 from this severity on: error (default), warning, info, never.")
+_CONFIG = typer.Option(help="This configuration, not the nearest smtplog.toml or pyproject.toml.")
 
 
 def command(
     paths: Paths,
     input_format: InputFormat = None,
     date: Day = None,
-    output_format: OutputFormat = "text",
+    output_format: Annotated[str | None, _FORMAT] = None,
     output: Output = None,
     show_secrets: ShowSecrets = False,
-    select: Annotated[str | None, typer.Option(help="Only these rules: codes, families or names, by commas.")] = None,
-    ignore: Annotated[str | None, typer.Option(help="Not these rules.")] = None,
-    extend_select: Annotated[str | None, typer.Option(help="These rules too.")] = None,
+    select: Annotated[list[str] | None, _SELECT] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Not these rules.")] = None,
+    extend_select: Annotated[list[str] | None, typer.Option(help="These rules too.")] = None,
     all_rules: Annotated[bool, typer.Option("--all", help="The extra rules too.")] = False,
-    fail_on: Annotated[
-        str, typer.Option(help="Exit with 1 from this severity on: error, warning, info, never.")
-    ] = "error",
+    fail_on: Annotated[str | None, _FAIL_ON] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever was found.")] = False,
     statistics: Annotated[bool, typer.Option("--statistics", help="Count findings by rule.")] = False,
+    config: Annotated[Path | None, _CONFIG] = None,
+    isolated: Annotated[bool, typer.Option("--isolated", help="No configuration.")] = False,
+    baseline: Annotated[Path | None, typer.Option(help="Hide the known findings of this file.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(help="Write what is found to this file, as known.")] = None,
 ) -> None:
     """Check dialogs against the SMTP state machine and the rule book. Exit code 1 if a finding is as severe as --fail-on."""
-    from smtplog import findings
+    from smtplog import settings as configuration
+    from smtplog.findings import SEVERITIES
+    from smtplog.reports import FORMATS
 
-    one_of(output_format, "text", "json", "jsonl")
-    one_of(fail_on, "error", "warning", "info", "never")
-    rules = findings.chosen(comma(select), comma(ignore), comma(extend_select), extra=all_rules)
+    if config is not None and isolated:
+        raise UsageError("--config and --isolated do not go together")
+    settings = configuration.load(config, isolated=isolated).over(
+        select=tuple(comma(select)),
+        ignore=tuple(comma(ignore)),
+        extend_select=tuple(comma(extend_select)),
+        all=all_rules or None,
+        fail_on=fail_on and one_of(fail_on, *configuration.FAIL_ON, what="severity"),
+        output_format=output_format and one_of(output_format, *FORMATS),
+        baseline=baseline,
+    )
+    rules = settings.rules()
+    known = _baseline(settings, write_baseline, show_secrets)
     transcript = opened(paths, input_format, date, show_secrets)
     page = Page(output)
-    found: Counter[str] = Counter()
-    severities: Counter[str] = Counter()
-    told: list[dict[str, Any]] = []
-    for finding in transcript.check(rules):
-        severities[finding.severity] += 1
-        found[f"{finding.code} {finding.name}"] += 1
-        _tell(page, finding, output_format, statistics, told)
-    _close(page, output_format, statistics, told, found, severities, len(transcript.files))
-    limit = findings.SEVERITIES.index(fail_on) if fail_on != "never" else 9
-    worst = max((findings.SEVERITIES.index(name) for name in severities), default=-1)
-    leave(finished(transcript, int(worst >= limit)))
-
-
-def _tell(page: Page, finding: Any, output_format: str, statistics: bool, told: list[dict[str, Any]]) -> None:
-    import json
-
-    if output_format == "jsonl":
-        page.line(json.dumps(finding.to_json(), ensure_ascii=False))
-    elif output_format == "json":
-        told.append(finding.to_json())
-    elif not statistics:
-        place = f"{printable(finding.source)}:{finding.line}:"
-        sure = "" if finding.confidence == "high" else " (low confidence: replies may be off by one)"
-        colour = SEVERITY[finding.severity]
-        page.line(
-            f"{page.paint(place, 'bold')} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}"
-        )
-        page.wrapped(finding.message, 2)
-        for line in finding.excerpt.splitlines():
-            page.line(page.paint("    | " + printable(line), colour if not line.strip(" ^") else "dim"))
-        page.wrapped(f"{finding.party}: {finding.advice}", 4, "  = ")
-        page.line()
-
-
-def _close(
-    page: Page,
-    output_format: str,
-    statistics: bool,
-    told: list[dict[str, Any]],
-    found: Counter[str],
-    severities: Counter[str],
-    files: int,
-) -> None:
-    import json
-
-    if output_format == "json":
-        page.line(json.dumps(told, ensure_ascii=False, indent=1))
-    elif output_format == "text":
-        if statistics:
-            page.table([[str(count), name] for name, count in found.most_common()], right=[0])
-        kinds = [(severities["error"], "error"), (severities["warning"], "warning"), (severities["info"], "info")]
-        counts = ", ".join(f"{n:,} {name}{'s' if n != 1 and name != 'info' else ''}" for n, name in kinds if n)
-        logs = f"{files:,} log{'s' if files != 1 else ''}"
-        page.line(f"{counts} in {logs}" if counts else f"No findings in {logs}." if files else "Nothing was read.")
+    form = _form(page, settings, rules, transcript, statistics)
+    end = _told(form, _ignoring(transcript.check(rules), settings), known, writing=write_baseline is not None)
+    if known is not None:
+        if write_baseline is None:
+            end.unseen = known.unseen([report.source for report in transcript.files], [each.code for each in rules])
+        else:
+            known.write()
+            end.written = write_baseline
+    form.close(end)
     page.close()
+    limit = SEVERITIES.index(settings.fail_on) if settings.fail_on in SEVERITIES else len(SEVERITIES)
+    failed = any(SEVERITIES.index(severity) >= limit for severity in end.severities)
+    leave(finished(transcript, int(failed and not exit_zero)))
+
+
+def _baseline(settings: Settings, write: Path | None, show_secrets: bool) -> Baseline | None:
+    """The baseline to read or, empty, to write: one that is written knows nothing of an old one."""
+    from smtplog.baseline import Baseline
+
+    if write is not None:
+        if show_secrets:
+            raise UsageError("--write-baseline does not go with --show-secrets: a baseline knows masked lines only")
+        return Baseline(write)
+    return Baseline.read(settings.baseline) if settings.baseline is not None else None
+
+
+def _form(page: Page, settings: Settings, rules: tuple[Rule, ...], transcript: Any, statistics: bool) -> Form:
+    from smtplog.reports import form
+    from smtplog.reports.form import Job
+
+    job = Job(page, rules, transcript, settings.fail_on)
+    if not statistics:
+        return form(settings.output_format, job)
+    if settings.output_format not in ("text", "json"):
+        raise UsageError(f"--statistics is text or json, not {settings.output_format}")
+    return form(f"statistics {settings.output_format}", job)
+
+
+def _ignoring(findings: Iterable[Finding], settings: Settings) -> Iterable[Finding]:
+    from smtplog.settings import PathIgnores
+
+    ignores = PathIgnores(settings)
+    return (finding for finding in findings if not ignores.hides(finding))
+
+
+def _told(form: Form, findings: Iterable[Finding], known: Baseline | None, *, writing: bool) -> End:
+    """Tell what is new; what is known, or now becomes known, is counted only."""
+    from smtplog.reports.form import End
+
+    end = End(severities=Counter(), baseline=known.path if known is not None else None)
+    for finding in findings:
+        if known is not None and writing:
+            known.add(finding)
+            end.hidden += 1
+        elif known is not None and known.is_known(finding):
+            end.hidden += 1
+        else:
+            end.severities[finding.severity] += 1
+            form.tell(finding)
+    return end

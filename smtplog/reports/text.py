@@ -1,0 +1,90 @@
+"""For eyes: place, severity and rule, the sentence, the lines of the dialog with a marker under the fault, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smtplog.findings import Finding
+from smtplog.output import SEVERITY, Page, printable
+from smtplog.reports.form import End, Form
+
+_EDGE = "    | "
+
+
+class Text(Form):
+    """One paragraph a finding, and a closing line."""
+
+    def tell(self, finding: Finding) -> None:
+        page, colour = self.page, SEVERITY[finding.severity]
+        place = page.paint(f"{printable(finding.source)}:{finding.line}:", "bold")
+        sure = "" if finding.confidence == "high" else " (low confidence: replies may be off by one)"
+        page.line(f"{place} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}")
+        page.wrapped(finding.message, 2)
+        for line in windowed([printable(line) for line in finding.excerpt.splitlines()], page.width - len(_EDGE)):
+            marker = is_marker(line)
+            page.line(page.paint(_EDGE, "dim") + page.paint(line, colour if marker else "dim"))
+        if finding.corrected:
+            page.line(f"  = write: {printable(finding.corrected)}")
+        page.wrapped(f"{finding.party}: {finding.advice}", 4, "  = ")
+        page.line()
+
+    def close(self, end: End) -> None:
+        closing(self.page, end, len(self.job.transcript.files))
+
+
+def closing(page: Page, end: End, files: int) -> None:
+    """The last lines."""
+    logs = _number(files, "log")
+    if end.written:
+        page.line(
+            f"{_number(end.hidden, 'finding')} in {logs} written to {printable(str(end.written))}: known from now on"
+        )
+        return
+    page.line(counted(end, logs) if files else "Nothing was read.")
+    if end.hidden:
+        page.line(f"{_number(end.hidden, 'known finding')} hidden by baseline")
+    if end.unseen:
+        were = "entry of the baseline was" if end.unseen == 1 else "entries of the baseline were"
+        page.line(f"{end.unseen:,} {were} not seen any more; --write-baseline writes it anew")
+
+
+def counted(end: End, logs: str) -> str:
+    """``1 error, 2 warnings in 3 logs``."""
+    kinds = [(n, name) for name in ("error", "warning", "info") if (n := end.severities[name])]
+    if not kinds:
+        return f"No {'new ' if end.hidden else ''}findings in {logs}."
+    counts = ", ".join(f"{n:,} info" if name == "info" else _number(n, name) for n, name in kinds)
+    return f"{counts} in {logs}"
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
+
+
+def is_marker(line: str) -> bool:
+    """Whether a line of an excerpt is the marker under the fault."""
+    return "^" in line and not line.strip(" ^")
+
+
+def windowed(lines: Sequence[str], width: int) -> list[str]:
+    """The lines of an excerpt cut to a width; the faulty one around its marker, so that the marker stays in sight."""
+    shown = []
+    for i, line in enumerate(lines):
+        under = lines[i + 1] if i + 1 < len(lines) else ""
+        fault, mark = (lines[i - 1], line) if i and is_marker(line) else (line, under)
+        at = mark.find("^") if is_marker(mark) else 0
+        start = 0 if at < width - 8 else max(min(at - width // 3, len(fault) - width), 0)
+        shown.append(_cut(line, start, width))
+    return shown
+
+
+def _cut(line: str, start: int, width: int) -> str:
+    if is_marker(line):
+        return line[start : start + width]
+    cut = line[start : start + width]
+    if start:
+        cut = "..." + cut[3:]
+    return cut[:-3] + "..." if start + width < len(line) else cut
+
+
+FORMS = {"text": Text}
