@@ -37,7 +37,7 @@ class Hit:
     party: Party | None = None
     column: int | None = None  #: of the fault in the command line, from 1
     corrected: str | None = None  #: the command line as it should have been
-    advice: str | Callable[[], str] | None = None  #: None: the rule's own; a function is asked when it is shown
+    advice: str | Callable[[], str | None] | None = None  #: None: the rule's own; a function is asked when it is shown
     final: bool = False  #: the severity already weighs the server's answer: no acceptance downgrade
     once: bool = False  #: told once a dialog, at the first place
 

@@ -290,7 +290,7 @@ def _without_consequences(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[
 
 def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
     for each, hit in told:
-        if hit.exchange is None or hit.exchange >= index or each.severity == "info":
+        if hit.exchange is None or hit.exchange >= index or each.severity == "info" or each.family == "DEL":
             continue
         cause = dialog.exchanges[hit.exchange]
         between = dialog.exchanges[hit.exchange + 1 : index]

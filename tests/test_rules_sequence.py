@@ -154,7 +154,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "refused in the greeting and closed": ("S: 554 mx.example.net No\n*: close server", []),
     "several commands left without a reply": (
         HELLO + "C: MAIL FROM:<a@example.org>\nC: RCPT TO:<b@example.net>\nC: DATA\n*: close server",
-        ["SEQ009", "SEQ008"],
+        ["SEQ009"],
     ),
     "commands on their way when 421 came": (
         HELLO + "C: MAIL FROM:<a@example.org>\nC: RCPT TO:<b@example.net>\nS: 421 4.3.2 Shutting down\n*: close server",
@@ -162,7 +162,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "end of a message left without a reply": (
         HELLO + ENVELOPE + TEXT.rsplit("S:", 1)[0] + "*: close server",
-        ["SEQ009", "SEQ008"],
+        ["SEQ009"],
     ),
     "a reply right after a gap": (HELLO + "*: gap 3 lines\nS: 250 Ok", []),
     "a command right before a gap": (HELLO + "C: NOOP\n*: gap 3 lines\n*: close server", []),
