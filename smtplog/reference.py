@@ -91,13 +91,15 @@ def meaning(code: int) -> str:
 
 
 @cache
-def _ranges() -> tuple[tuple[str, int, int, Row], ...]:
-    """The rows of ``5.7.606-649`` and the like: what is before the number, first number, last number, row."""
-    rows = ((row.key.rpartition("."), row) for row in table("enhanced_status_codes") if "-" in row.key)
-    return tuple(
-        (before, *(int(number) for number in numbers.split("-")), row)  # type: ignore[misc]
-        for (before, _, numbers), row in rows
-    )
+def _ranges() -> tuple[tuple[str, range, Row], ...]:
+    """The rows of ``5.7.606-649`` and the like: what is before the number, the numbers, the row."""
+    found = []
+    for row in table("enhanced_status_codes"):
+        before, _, numbers = row.key.rpartition(".")
+        first, hyphen, last = numbers.partition("-")
+        if hyphen:
+            found.append((before, range(int(first), int(last) + 1), row))
+    return tuple(found)
 
 
 def enhanced(code: str) -> Row | None:
@@ -110,8 +112,8 @@ def enhanced(code: str) -> Row | None:
     rows = _index("enhanced_status_codes")
     if code in rows:
         return rows[code]
-    for before, first, last, row in _ranges():
-        if code.rpartition(".")[0] == before and detail.isascii() and detail.isdigit() and first <= int(detail) <= last:
+    for before, numbers, row in _ranges():
+        if code == f"{before}.{detail}" and detail.isascii() and detail.isdigit() and int(detail) in numbers:
             return row
     for key in (f"X.{subject}.{detail}", f"X.{subject}.0", "X.0.0"):
         if key in rows:
@@ -173,7 +175,5 @@ def situations(words: str, severity: int = 0) -> tuple[Row, ...]:
     """
     words = _REPEATED.sub(" ", words[:2048])
     return tuple(
-        row
-        for pattern, row in _texts()
-        if (not severity or str(severity) in row["classes"]) and pattern.search(words)
+        row for pattern, row in _texts() if (not severity or str(severity) in row["classes"]) and pattern.search(words)
     )

@@ -71,7 +71,7 @@ def test_verbs_of_the_state_table_are_known() -> None:
 @pytest.mark.parametrize(
     ("words", "titles"),
     [
-        ("550 5.7.1 Unable to relay", ["Reply code 550", "Enhanced status code 5.7.1", "This text says: relay"]),
+        ("550 5.7.1 Unable to relay", ["Reply code 550", "Enhanced status code 5.7.1", "Exchange says: relay"]),
         ("MAIL", ["Command MAIL"]),
         ("NOTIFY=success,failure", ["Parameter NOTIFY"]),
         ("250-SIZE 1000", ["Reply code 250", "EHLO keyword SIZE"]),

@@ -9,6 +9,8 @@ import typer
 
 from smtplog.output import Output, OutputFormat, Page, one_of
 
+_COLOURS = {"soft": "yellow", "hard": "red", "success": "green"}
+
 
 def command(
     words: Annotated[list[str], typer.Argument(help="550, 5.7.1, a whole reply line, MAIL, SIZE, NOTIFY, SEQ003 …")],
@@ -27,7 +29,7 @@ def command(
         for i, entry in enumerate(explanation.entries):
             if i:
                 page.line()
-            page.line(page.paint(entry.title, "bold"))
+            page.line(page.paint(entry.title, "bold", _COLOURS.get(entry.fields.get("kind", "").partition(":")[0], "")))
             wide = max((len(name) for name in entry.fields), default=0)
             for name, value in entry.fields.items():
                 page.wrapped(value, wide + 4, f"  {name.ljust(wide)}  ")
