@@ -56,7 +56,7 @@ _precedes("DEL010 TIM007", "SEQ009")
 _precedes("TIM002", "DEL009 SEQ001 EXT004")
 
 #: rule → those that tell its whole story already, wherever in the dialog they stand.
-_EXPLAINED = {"SEQ008": {"SEQ009", "DEL010", "TIM003"}}
+_EXPLAINED = {"SEQ008": {"SEQ009", "DEL010", "TIM003"}, "DEL009": {"TIM002"}}
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
 #: What an earlier fault makes unavoidable.
