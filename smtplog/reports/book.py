@@ -10,14 +10,14 @@ from smtplog.manual import Manual
 
 #: Family → what it is about; a family of a plug-in has its letters only.
 FAMILIES = {
-    "SEQ": "Sequence: what may follow what",
-    "SYN": "Syntax of commands",
-    "TEL": "Typed by hand",
-    "REP": "Form of replies",
-    "EXT": "Extensions: what EHLO offered",
-    "DSN": "Delivery status notifications",
-    "SEC": "Security",
-    "DEL": "Delivery: what the refusals say",
+    "SEQ": "what may follow what",
+    "SYN": "syntax of commands",
+    "TEL": "typed by hand",
+    "REP": "form of replies",
+    "EXT": "extensions, offered or not",
+    "DSN": "delivery status notifications",
+    "SEC": "security",
+    "DEL": "what became of the message",
 }
 
 
