@@ -190,6 +190,13 @@ def masked(column: Strings) -> Strings:
     return pc.replace_substring_regex(once, pattern=r"^((?i:EHLO|HELO|LHLO)) .*$", replacement=r"\1")
 
 
+def without_values(column: Strings) -> Strings:
+    """Parameters such as ``SIZE=100 BODY=8BITMIME`` without their values, that of BODY kept."""
+    kept = pc.replace_substring_regex(column, pattern=r"(?i)\bBODY=", replacement="BODY\x00")
+    bare = pc.replace_substring_regex(kept, pattern="=[^ ]*", replacement="")
+    return pc.replace_substring(bare, pattern="\x00", replacement="=")
+
+
 def encoded(column: Strings) -> Codes:
     """The same strings, each distinct one held once."""
     if isinstance(column, pa.DictionaryArray):
