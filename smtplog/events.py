@@ -147,6 +147,11 @@ def numbers(column: Any) -> np.ndarray:
     return np.frombuffer(buffer, width, len(column), column.offset * width.itemsize)
 
 
+def whole_numbers(column: Strings) -> np.ndarray:
+    """Strings of at most 18 digits as numbers."""
+    return numbers(pc.cast(column, pa.int64()))
+
+
 def valid(column: Any) -> np.ndarray:
     """Which values of a column are not null."""
     bitmap = column.buffers()[0]
