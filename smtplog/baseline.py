@@ -38,7 +38,7 @@ def fingerprint(finding: Finding, source: str) -> str:
 def faulty_line(finding: Finding) -> str:
     """The line of the excerpt over the marker, white space joined; the message where there is no excerpt."""
     before = ""
-    for line in finding.excerpt.splitlines():
+    for line in finding.excerpt.split("\n"):
         if "^" in line and not line.strip(" ^"):
             return " ".join(before.split())
         before = line

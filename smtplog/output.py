@@ -41,7 +41,7 @@ def _visible(c: str) -> str:
     if number == 127:
         return "^?"
     if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+        return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
     return c
 
 

@@ -102,15 +102,15 @@ def _baseline(settings: Settings, write: Path | None, show_secrets: bool) -> Bas
 
 
 def _form(page: Page, settings: Settings, rules: tuple[Rule, ...], transcript: Any, statistics: bool) -> Form:
-    from smtplog.reports import form
+    from smtplog.reports import written
     from smtplog.reports.form import Job
 
     job = Job(page, rules, transcript, settings.fail_on)
     if not statistics:
-        return form(settings.output_format, job)
+        return written(settings.output_format, job)
     if settings.output_format not in ("text", "json"):
         raise UsageError(f"--statistics is text or json, not {settings.output_format}")
-    return form(f"statistics {settings.output_format}", job)
+    return written(f"statistics {settings.output_format}", job)
 
 
 def _ignoring(findings: Iterable[Finding], settings: Settings) -> Iterable[Finding]:

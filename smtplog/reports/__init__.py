@@ -19,7 +19,7 @@ _HOMES = {
 }
 
 
-def form(name: str, job: Job) -> Form:
+def written(name: str, job: Job) -> Form:
     """The form of this name, ready to be told findings."""
     module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
     made: Form = module.FORMS[name](job)

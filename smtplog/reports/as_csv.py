@@ -38,7 +38,7 @@ def row(values: Iterable[object]) -> str:
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = " ".join(printable(line) for line in value.splitlines())
+    text = " ".join(printable(line) for line in value.split("\n"))
     return "'" + text if text.lstrip().startswith(_FORMULA) else text
 
 

@@ -58,8 +58,9 @@ def log_column(finding: Finding, job: Job) -> int | None:
     """The column of the fault in the line of the log, where it is known."""
     if finding.column is None:
         return None
-    formats = {report.source: report.format for report in job.transcript.files}
-    return finding.column if formats.get(finding.source) in _BARE else None
+    files = reversed(job.transcript.files)  # the log being read is the last one
+    known = next((report.format for report in files if report.source == finding.source), "")
+    return finding.column if known in _BARE else None
 
 
 def place(source: str) -> str:
@@ -72,7 +73,7 @@ def place(source: str) -> str:
 
 def lines_of(text: str) -> str:
     """A text of several lines, each as a terminal may see it."""
-    return "\n".join(printable(line) for line in text.splitlines())
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def dumps(value: Any, page: Page, indent: int | None = None) -> str:

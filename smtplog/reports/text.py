@@ -20,9 +20,11 @@ class Text(Form):
         sure = "" if finding.confidence == "high" else " (low confidence: replies may be off by one)"
         page.line(f"{place} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}")
         page.wrapped(finding.message, 2)
-        for line in windowed([printable(line) for line in finding.excerpt.splitlines()], page.width - len(_EDGE)):
-            marker = is_marker(line)
-            page.line(page.paint(_EDGE, "dim") + page.paint(line, colour if marker else "dim"))
+        excerpt = finding.excerpt.split("\n") if finding.excerpt else []
+        lines = windowed([printable(line) for line in excerpt], page.width - len(_EDGE))
+        for line, under in zip(lines, [*lines[1:], ""], strict=True):
+            style = colour if is_marker(line) else "" if is_marker(under) else "dim"
+            page.line(page.paint(_EDGE, "dim") + page.paint(line, style))
         if finding.corrected:
             page.line(f"  = write: {printable(finding.corrected)}")
         page.wrapped(f"{finding.party}: {finding.advice}", 4, "  = ")
