@@ -54,8 +54,8 @@ _LONGEST = 8192
 _KINDS = {
     2: "success: done. The server has done what was asked.",
     3: "go on: intermediate. The server waits for what comes next.",
-    4: "soft: temporary. The same may work later; a mail server keeps the message and tries again by itself.",
-    5: "hard: permanent. The same will be refused again; a mail server gives up and sends the sender a bounce.",
+    4: "soft: temporary. The same may work later; what is in a queue is tried again by itself.",
+    5: "hard: permanent. The same will be refused again; what is in a queue goes back as a bounce.",
 }
 #: Who must act, by the word of the column ``who`` or ``fault``.
 _PARTIES = {
