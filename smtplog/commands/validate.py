@@ -62,6 +62,8 @@ def command(
 
     if config is not None and isolated:
         raise UsageError("--config and --isolated do not go together")
+    if statistics and output_format not in (None, "text", "json"):
+        raise UsageError(f"--statistics is text or json, not {output_format}")
     settings = configuration.load(config, isolated=isolated).over(
         select=tuple(comma(select)),
         ignore=tuple(comma(ignore)),
@@ -108,9 +110,7 @@ def _form(page: Page, settings: Settings, rules: tuple[Rule, ...], transcript: A
     job = Job(page, rules, transcript, settings.fail_on)
     if not statistics:
         return written(settings.output_format, job)
-    if settings.output_format not in ("text", "json"):
-        raise UsageError(f"--statistics is text or json, not {settings.output_format}")
-    return written(f"statistics {settings.output_format}", job)
+    return written(f"statistics {'json' if settings.output_format == 'json' else 'text'}", job)
 
 
 def _ignoring(findings: Iterable[Finding], settings: Settings) -> Iterable[Finding]:
