@@ -42,14 +42,14 @@ class Batch:
     hello: np.ndarray  #: an exchange: the exchange with the hello in force before it; -1
     flags: np.ndarray  #: a session: see :func:`smtplog.negotiated.flags`
     _offers: negotiated.Offers | None = None
+    _server_lines: tuple[np.ndarray, events.Codes] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def dialogs(self, which: Iterable[int] | None = None) -> Iterator[model.Dialog]:
         """Views of all dialogs or of these sessions, secrets and all."""
-        for number in self.order.tolist() if which is None else which:
-            yield views.dialog(self, number)
+        yield from views.dialogs(self, self.order.tolist() if which is None else which)
 
     def views(self, rows: np.ndarray) -> list[model.Exchange]:
         """Views of these exchanges, which may be of any sessions; message text is left out."""
@@ -84,6 +84,15 @@ class Batch:
         if self._offers is None:
             self._offers = negotiated.offers(self.sessions, self.exchanges, self.hello)
         return self._offers
+
+    @property
+    def server_lines(self) -> tuple[np.ndarray, events.Codes]:
+        """The positions of all server lines, and their texts, each distinct one once."""
+        if self._server_lines is None:
+            found = self.sessions.events
+            at = np.flatnonzero(found.kind == SERVER)
+            self._server_lines = at, events.encoded(events.take(found.text, at))
+        return self._server_lines
 
     def circumstances(self, number: int) -> frozenset[str]:
         """The circumstances of a session: ``lmtp submission loopback …``."""

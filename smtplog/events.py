@@ -180,6 +180,11 @@ def found(column: Strings, pattern: str) -> np.ndarray:
     return numbers(pc.match_substring_regex(column, pattern=pattern))
 
 
+def ends_with(column: Strings, ending: str) -> np.ndarray:
+    """Which strings end with this."""
+    return numbers(pc.ends_with(column, pattern=ending))
+
+
 def extracted(column: Strings, pattern: str) -> tuple[np.ndarray, dict[str, Strings]]:
     """Which strings match, and the named groups of those that do (RE2). A string that does not match gives null in the
     struct but ``''`` in its fields, so the mask is what counts."""
@@ -189,10 +194,16 @@ def extracted(column: Strings, pattern: str) -> tuple[np.ndarray, dict[str, Stri
     return mask, {field.name: pc.struct_field(kept, indices=[i]) for i, field in enumerate(struct.type)}
 
 
-def masked(column: Strings) -> Strings:
-    """The strings without what stands between angle brackets, square brackets or parentheses, and after a hello."""
+def masked(column: Strings, *, brief: bool) -> Strings:
+    """The strings without what stands between brackets, after a hello and behind SIZE=; ``brief``: of a line with a 2yz code
+    what follows the code and its enhanced status code is left out too."""
     once = pc.replace_substring_regex(column, pattern=r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)", replacement="<>")
-    return pc.replace_substring_regex(once, pattern=r"^((?i:EHLO|HELO|LHLO)) .*$", replacement=r"\1")
+    if brief:
+        success = r"^(2[0-9][0-9][ -](?:[245]\.[0-9]+\.[0-9]+)?).*$"
+        return pc.replace_substring_regex(once, pattern=success, replacement=r"\1")
+    return pc.replace_substring_regex(
+        once, pattern=r"^((?i:EHLO|HELO|LHLO)) .*$|( (?i:SIZE)=)[0-9]+", replacement=r"\1\2"
+    )
 
 
 def without_values(column: Strings) -> Strings:

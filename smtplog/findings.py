@@ -42,7 +42,7 @@ class Hit:
     once: bool = False  #: told once a dialog, at the first place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """One rule of the book."""
 

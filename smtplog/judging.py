@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from smtplog.model import Dialog, Exchange
 from smtplog.redact import mask, masking, redact
 from smtplog.reference import verb
 from smtplog.script import excerpt
-from smtplog.suspects import distinct
+from smtplog.suspects import Cell, disorder, distinct
 
 #: On one line only the first of a pair fires (rules.md, Precedence).
 _TELNET = ("TEL001", "TEL002", "TEL003", "TEL006", "TEL007", "TEL008", "SYN020")
@@ -104,12 +105,10 @@ def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Seve
     marked = marks(batch, rules)
     for dialog in batch.dialogs(batch.order[marked[batch.order]].tolist()):
         found.update((each.rule.code, each.rule.name, each.severity) for each in judge(dialog, rules))
-    by_row = tuple(each for each in rules if each.rows is not None)
     once: dict[str, list[tuple[int, Rule, Severity]]] = {}
-    for exchange, members in distinct(batch, rows(batch, by_row, ~marked)):
-        for each, hit in _standing(exchange, by_row):
-            severity = _severity(each, hit, exchange)
-            if hit.once:
+    for members, hits in _by_kind(batch, rules, ~marked):
+        for each, severity, is_once in hits:
+            if is_once:
                 once.setdefault(each.code, []).extend((row, each, severity) for row in members.tolist())
             else:
                 found[each.code, each.name, severity] += len(members)
@@ -126,11 +125,34 @@ def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Seve
 def worth_a_look(batch: Batch, rules: tuple[Rule, ...]) -> list[int]:
     """The sessions that can have a finding, in the order in which they were complete."""
     marked = marks(batch, rules)
-    by_row = tuple(each for each in rules if each.rows is not None)
-    for exchange, members in distinct(batch, rows(batch, by_row, ~marked)):
-        if _standing(exchange, by_row):
+    for members, hits in _by_kind(batch, rules, ~marked):
+        if hits:
             marked[batch.exchanges.session[members]] = True
     return batch.order[marked[batch.order]].tolist()
+
+
+#: kind of exchange → rules that have something to say of it, with severity and whether once a dialog; for one set of rules.
+_kinds: dict[int, tuple[tuple[Rule, Severity, bool], ...]] = {}
+_kinds_of: tuple[Rule, ...] = ()
+
+
+def _by_kind(
+    batch: Batch, rules: tuple[Rule, ...], among: np.ndarray
+) -> Iterator[tuple[np.ndarray, tuple[tuple[Rule, Severity, bool], ...]]]:
+    """The exchanges that rules have something to say of, kind by kind, in sessions where nothing else is marked."""
+    global _kinds_of
+    by_row = tuple(each for each in rules if each.rows is not None)
+    if by_row != _kinds_of or len(_kinds) > _MEMO_SIZE:
+        _kinds.clear()
+        _kinds_of = by_row
+    numbers, members = distinct(batch, rows(batch, by_row, among))
+    new = [i for i, number in enumerate(numbers.tolist()) if number not in _kinds]
+    examples = np.array([members[i][0] for i in new], np.int64)
+    for i, exchange in zip(new, batch.views(examples) if new else [], strict=True):
+        hits = _standing(exchange, by_row)
+        _kinds[int(numbers[i])] = tuple((each, _severity(each, hit, exchange), hit.once) for each, hit in hits)
+    for number, each in zip(numbers.tolist(), members, strict=True):
+        yield each, _kinds[number]
 
 
 def marks(batch: Batch, rules: tuple[Rule, ...]) -> np.ndarray:
@@ -178,12 +200,28 @@ _memo: OrderedDict[tuple[Any, ...], tuple[Any, tuple[tuple[Rule, Hit], ...]]] = 
 _MEMO_SIZE = 16_384
 
 
+@lru_cache(4096)
+def _applicable(rules: tuple[Rule, ...], verb: str, code: int, odd: bool) -> tuple[Rule, ...]:
+    """The exchange rules that can have something to say of a verb with this reply code. Those that judge a command line as
+    such have nothing to say of one that the strict grammar accepts."""
+    return tuple(
+        each
+        for each in rules
+        if (not isinstance(each.rows, Cell) or each.rows.holds(verb, code))
+        and (odd or each.family not in _OF_THE_LINE or each.extra or each.sessions is not disorder)
+    )
+
+
 def _remembered(exchange: Exchange, rules: tuple[Rule, ...]) -> tuple[tuple[Rule, Hit], ...]:
     """The hits of the exchange rules. These see one exchange alone: equal ones are judged once. The memo is bounded."""
-    if exchange.line is None and exchange.reply is None:
+    reply = exchange.reply
+    if exchange.line is None and reply is None:
+        return ()
+    rules = _applicable(rules, exchange.verb, reply.code if reply else 0, exchange.odd)
+    if not rules:
         return ()
     key = (
-        rules,
+        id(rules),
         exchange.command,
         exchange.verb,
         exchange.state,
@@ -196,17 +234,12 @@ def _remembered(exchange: Exchange, rules: tuple[Rule, ...]) -> tuple[tuple[Rule
         exchange.decides,
         exchange.profiles,
         id(exchange.extensions),
-        exchange.reply.raw if exchange.reply else None,
+        reply.raw if reply else None,
     )
     remembered = _memo.get(key)
     if remembered is None:
-        hits = tuple(
-            (each, _relative(hit, exchange))
-            for each in rules
-            if exchange.odd or each.extra or each.family not in _OF_THE_LINE or each.rows or each.sessions is None
-            for hit in each.body(exchange)
-        )
-        remembered = _memo[key] = (exchange.extensions, hits)  # kept, so that its id stays its own
+        hits = tuple((each, _relative(hit, exchange)) for each in rules for hit in each.body(exchange))
+        remembered = _memo[key] = ((rules, exchange.extensions), hits)  # kept, so that their ids stay their own
         if len(_memo) > _MEMO_SIZE:
             _memo.popitem(last=False)
     return tuple((each, _absolute(hit, exchange)) for each, hit in remembered[1])

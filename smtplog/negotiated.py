@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smtplog import events, reference, speech, states
-from smtplog.events import SERVER, TLS
+from smtplog.events import SERVER, TLS, Strings
 from smtplog.lines import EOLS
 from smtplog.sessions import last_before
 
@@ -116,10 +116,11 @@ def lines_of(sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray) -> t
 
 
 def reply_kinds(
-    sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray, *, keywords_only: bool = False
+    sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray, *, keywords_only: bool = False, brief: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Some replies by number, sorted, and for each a number that equal words share; -1 is no reply. What stands between
-    brackets makes no difference, nor, if only keywords count, the first line of many."""
+    brackets makes no difference; if only keywords count, neither does the first line of many; ``brief``: nor the text of a
+    success."""
     real = numbers[numbers >= 0]
     owner, event = lines_of(sessions, exchanges, real)
     first = np.ones(len(owner), np.bool_)
@@ -128,11 +129,20 @@ def reply_kinds(
     if keywords_only:
         wanted = (place > 0) | (np.bincount(owner, minlength=len(real)) == 1)[owner]
         owner, event, place = owner[wanted], event[wanted], place[wanted]
-    codes = events.codes(events.encoded(events.masked(events.take(sessions.events.text, event))))
+    kinds = text_kinds(events.take(sessions.events.text, event), brief=brief)
     total = np.zeros(len(real), np.uint64)
     with np.errstate(over="ignore"):
-        np.add.at(total, owner, mixed(codes, place))
+        np.add.at(total, owner, mixed(kinds, place))
     return numbers, np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
+
+
+def text_kinds(lines: Strings, *, brief: bool = False) -> np.ndarray:
+    """A number for each line that lines share which differ only in what stands between brackets, in the name after a hello
+    or in the value of SIZE; ``brief``: or in the text of a success."""
+    column = events.encoded(lines)
+    masked = events.encoded(events.masked(events.values(column), brief=brief))
+    number = np.array([hash(line) for line in events.listed(events.values(masked))] or [0], np.int64)
+    return number[events.codes(masked)][events.codes(column)]
 
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))

@@ -7,16 +7,17 @@ class that its verb can have, and when the session ends with QUIT or with the en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from smtplog import events, model, reference, speech, states
+from smtplog import events, reference, speech, states
 from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import SERVER, TLS
-from smtplog.negotiated import mixed, reply_kinds
+from smtplog.negotiated import mixed, reply_kinds, text_kinds
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
 
@@ -40,15 +41,25 @@ def disorder(batch: Batch) -> np.ndarray:
 
 
 @cache
-def commands(pattern: str) -> Callable[[Batch], np.ndarray]:
-    """The sessions with a command line that a regular expression (RE2) finds something in."""
+def commands(pattern: str, *names: str) -> Callable[[Batch], np.ndarray]:
+    """The sessions with a command line, of these verbs or of any, that a regular expression (RE2) finds something in."""
 
     def mark(batch: Batch) -> np.ndarray:
         pairs, sessions = batch.exchanges, batch.sessions
-        said = np.flatnonzero(pairs.event >= 0)
-        lines = events.encoded(events.take(sessions.events.text, pairs.event[said]))
-        hit = events.found(events.values(lines), pattern)[events.codes(lines)]
+        said = np.flatnonzero((pairs.event >= 0) & (verbs(*names)(batch) if names else True))
+        hit = events.found(events.take(sessions.events.text, pairs.event[said]), pattern)
         return np.bincount(pairs.session[said[hit]], minlength=len(sessions.first)) > 0
+
+    return mark
+
+
+def replies(pattern: str) -> Callable[[Batch], np.ndarray]:
+    """The sessions with a server line that a regular expression (RE2) finds something in."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        at, lines = batch.server_lines
+        found = at[events.found(events.values(lines), pattern)[events.codes(lines)]]
+        return np.bincount(batch.sessions.session[found], minlength=len(batch.sessions.first)) > 0
 
     return mark
 
@@ -61,66 +72,82 @@ def texts(batch: Batch) -> np.ndarray:
 # -- marks over exchanges
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The exchanges of some verbs, or of all, whose reply has at least this code: a mark over a batch and a question to one
+    exchange alike."""
+
+    verbs: frozenset[str]  #: empty: all
+    least: int = 0
+
+    def __call__(self, batch: Batch) -> np.ndarray:
+        mask = batch.exchanges.code >= self.least
+        if self.verbs:
+            names = [name in self.verbs or name.removesuffix(" LAST") in self.verbs for name in batch.exchanges.verbs]
+            mask &= np.array(names, np.bool_)[batch.exchanges.verb]
+        return mask
+
+    def holds(self, verb: str, code: int) -> bool:
+        """Whether an exchange with this verb and reply code is one of them."""
+        return code >= self.least and (not self.verbs or verb in self.verbs)
+
+
 @cache
-def verbs(*names: str) -> Callable[[Batch], np.ndarray]:
+def verbs(*names: str) -> Cell:
     """The exchanges of these verbs."""
-
-    def mark(batch: Batch) -> np.ndarray:
-        return np.isin(batch.exchanges.verb, [i for i, name in enumerate(batch.exchanges.verbs) if name in names])
-
-    return mark
+    return Cell(frozenset(names))
 
 
 @cache
-def refused(*names: str) -> Callable[[Batch], np.ndarray]:
+def refused(*names: str) -> Cell:
     """The exchanges of these verbs, or of all, that were answered 4yz or 5yz."""
-
-    def mark(batch: Batch) -> np.ndarray:
-        mask = batch.exchanges.code >= 400
-        return mask & verbs(*names)(batch) if names else mask
-
-    return mark
+    return Cell(frozenset(names), 400)
 
 
 # -- equal exchanges once
 
 
-def distinct(batch: Batch, rows: np.ndarray) -> Iterator[tuple[model.Exchange, np.ndarray]]:
-    """One view of each kind of exchange among these rows, and all rows of that kind. Addresses, and what stands between
-    brackets, make no kind: of lines that the strict grammar accepts no rule looks at them."""
+def distinct(batch: Batch, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The kinds of exchanges among these rows, each a number that is the same in every batch, and the rows of each. Addresses,
+    what stands between brackets, the text of a success and the value of SIZE make no kind: no rule that is shown kinds looks
+    at them."""
     if not len(rows):
-        return
+        return np.zeros(0, np.uint64), []
     kinds = _kinds(batch, rows)
     order = np.argsort(kinds, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], kinds[order][1:] != kinds[order][:-1]]))
-    members = np.split(rows[order], starts[1:])
-    yield from zip(batch.views(rows[order][starts]), members, strict=True)
+    return kinds[order][starts], np.split(rows[order], starts[1:])
 
 
 def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
     pairs = batch.exchanges
-    hello = batch.hello[rows]
-    offered = np.where(hello >= 0, pairs.reply[hello], -1)
-    words = reply_kinds(batch.sessions, pairs, np.unique(np.concatenate([pairs.reply[rows], offered])))
     command = np.full(len(rows), -1, np.int64)
     said = np.flatnonzero(pairs.event[rows] >= 0)
-    lines = events.masked(events.take(batch.sessions.events.text, pairs.event[rows[said]]))
-    command[said] = events.codes(events.encoded(lines))
+    command[said] = text_kinds(events.take(batch.sessions.events.text, pairs.event[rows[said]]))
     decided = batch.transactions.decided
     outcome = np.full(len(pairs.session), -1, np.int64)
     outcome[decided[decided >= 0]] = batch.transactions.outcome[decided >= 0]
-    at = np.searchsorted(words[0], pairs.reply[rows]), np.searchsorted(words[0], offered)
-    flags = pairs.inferred[rows] | pairs.tls[rows] << 1 | pairs.authenticated[rows] << 2 | pairs.pipelined[rows] << 3
+    verb = np.array([hash(name) for name in pairs.verbs], np.int64)
+    hello = np.array([name in states.HELLO for name in pairs.verbs], np.bool_)[pairs.verb[rows]]
+    words = np.zeros(len(rows), np.uint64)
+    for mine, brief in ((hello, False), (~hello, True)):
+        numbers = np.unique(pairs.reply[rows[mine]])
+        _, kinds = reply_kinds(batch.sessions, pairs, numbers, brief=brief)
+        words[mine] = kinds[np.searchsorted(numbers, pairs.reply[rows[mine]])] if len(numbers) else 0
+    offered = np.array([hash(tuple(each.items())) for each in batch.offers.keywords] + [0], np.int64)
+    in_force = np.where(batch.hello[rows] >= 0, verb[pairs.verb[batch.hello[rows]]], 0)
+    flags = pairs.inferred[rows] | pairs.tls[rows] << 1 | pairs.authenticated[rows] << 2
     return mixed(
-        pairs.verb[rows],
+        verb[pairs.verb[rows]],
         pairs.state[rows],
         flags,
         outcome[rows],
         batch.flags[pairs.session[rows]],
         _ports(batch)[pairs.session[rows]],
         command,
-        words[1][at[0]].view(np.int64),
-        words[1][at[1]].view(np.int64),
+        words.view(np.int64),
+        offered[batch.offers.kind[rows]],
+        in_force,
     )
 
 
@@ -128,12 +155,12 @@ def _ports(batch: Batch) -> np.ndarray:
     """A number for the addresses of each session, as far as they change its circumstances."""
     found = batch.sessions.events
     bits = np.zeros(len(batch.sessions.first), np.int64)
-    for i, (column, pattern) in enumerate(
-        ((found.server, r":587$"), (found.server, r":465$"), (found.server, _LOOPBACK), (found.client, _LOOPBACK))
-    ):
+    ends = ((found.server, r":587$"), (found.server, r":465$"), (found.server, _LOOPBACK), (found.client, _LOOPBACK))
+    for i, (column, pattern) in enumerate(ends):
         told = events.found(events.values(column), pattern)
-        at = np.flatnonzero(told[events.codes(column)])
-        bits[batch.sessions.session[at]] |= 1 << i
+        if told.any():
+            at = np.flatnonzero(told[events.codes(column)])
+            bits[batch.sessions.session[at]] |= 1 << i
     return bits
 
 

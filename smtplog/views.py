@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from smtplog.lines import EOLS
 if TYPE_CHECKING:
     from smtplog.batches import Batch
 
+_AT_ONCE = 256
 _NO_KEYWORDS: Mapping[str, str] = MappingProxyType({})  # HELO offers none
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,9 +37,23 @@ _MESSAGE_ID = re.compile(r"(<[^<> @]{1,200}@[^<> ]{1,200}>)")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^ ]*))?")
 
 
-def dialog(batch: Batch, number: int) -> model.Dialog:
-    """The view of one session of a batch."""
-    return _View(batch, number).dialog()
+def dialogs(batch: Batch, numbers: Iterable[int]) -> Iterator[model.Dialog]:
+    """The views of some sessions of a batch, a few hundred prepared at once."""
+    for some in _batched(numbers):
+        spans = [np.arange(*np.searchsorted(batch.exchanges.session, [n, n + 1]).tolist()) for n in some]
+        greetings = batch.exchanges.greeting[np.array(some)]
+        said = _Exchanges(batch, np.concatenate(spans), greetings[greetings >= 0])
+        every = said.views()
+        at = 0
+        for number, rows in zip(some, spans, strict=True):
+            yield _View(batch, number, rows, every[at : at + len(rows)], said.replies).dialog()
+            at += len(rows)
+
+
+def _batched(numbers: Iterable[int]) -> Iterator[list[int]]:
+    waiting = iter(numbers)
+    while some := list(islice(waiting, _AT_ONCE)):
+        yield some
 
 
 def moment(time: int) -> datetime | None:
@@ -47,15 +63,15 @@ def moment(time: int) -> datetime | None:
 
 def exchanges(batch: Batch, rows: np.ndarray) -> list[model.Exchange]:
     """Views of some exchanges of any sessions, without message text and LMTP recipient."""
-    return _Exchanges(batch, rows).views()
+    return _Exchanges(batch, rows, np.zeros(0, np.int64)).views()
 
 
 class _Exchanges:
-    """Some exchanges of a batch, in the order of their rows."""
+    """Some exchanges of a batch, in the order of their rows, and some replies more."""
 
-    def __init__(self, batch: Batch, rows: np.ndarray) -> None:
+    def __init__(self, batch: Batch, rows: np.ndarray, more: np.ndarray) -> None:
         self.batch, self.rows, self.pairs, self.sessions = batch, rows, batch.exchanges, batch.sessions
-        wanted = np.unique(np.concatenate([self.pairs.reply[rows], self._hello_replies(rows)]))
+        wanted = np.unique(np.concatenate([self.pairs.reply[rows], self._hello_replies(rows), more]))
         self.lines_of = self._reply_lines(wanted[wanted >= 0])
         commands = self.pairs.event[rows]
         parts = [np.array(at, np.int64) for at in self.lines_of.values()]
@@ -172,8 +188,15 @@ class _Exchanges:
 class _View:
     """One session of a batch."""
 
-    def __init__(self, batch: Batch, number: int) -> None:
-        self.batch, self.number = batch, number
+    def __init__(
+        self,
+        batch: Batch,
+        number: int,
+        rows: np.ndarray,
+        said: list[model.Exchange],
+        replies: dict[int, model.Reply],
+    ) -> None:
+        self.batch, self.number, self.rows, self.said, self.replies = batch, number, rows, said, replies
         sessions = batch.sessions
         self.events, self.sessions, self.pairs = sessions.events, sessions, batch.exchanges
         self.start = int(sessions.first[number])
@@ -184,23 +207,11 @@ class _View:
         self.lines = self.events.line[span].tolist()
         self.times = self.events.time[span].tolist()
         self.is_content = self.sessions.content[span].tolist()
-        self.rows = np.arange(*np.searchsorted(self.pairs.session, [number, number + 1]).tolist())
-        self.said = _Exchanges(batch, self.rows)
-
-    def _greeting(self) -> model.Reply | None:
-        number = int(self.pairs.greeting[self.number])
-        if number < 0:
-            return None
-        lines = self.said._reply_lines(np.array([number]))[number]
-        for at in lines:
-            self.said.texts[at] = self.texts[at - self.start]
-            self.said.lines[at], self.said.times[at] = self.lines[at - self.start], self.times[at - self.start]
-        return self.said._reply(lines)
 
     def dialog(self) -> model.Dialog:
         batch, number = self.batch, self.number
-        greeting = self._greeting()
-        exchanges = self._with_recipients(self._with_content(self.said.views()))
+        greeting = self.replies.get(int(self.pairs.greeting[number]))
+        exchanges = self._with_recipients(self._with_content(list(self.said)))
         transactions = self._transactions(exchanges)
         times = [time for time in self.times if time != NO_TIME]
         software = reference.software(" ".join(greeting.text)) if greeting else None
@@ -297,7 +308,7 @@ class _View:
     def _transaction(self, number: int, members: list[model.Exchange]) -> model.Transaction:
         every = self.batch.transactions
         decided = int(every.decided[number])
-        reply = self.said.replies.get(int(self.pairs.reply[decided])) if decided >= 0 else None
+        reply = self.replies.get(int(self.pairs.reply[decided])) if decided >= 0 else None
         mail = next((e for e in members if e.verb == "MAIL"), None)
         content = _content([e.content for e in members if e.content])
         subject, message_id = _header(content, "subject"), _header(content, "message-id")

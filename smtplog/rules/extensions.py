@@ -75,6 +75,8 @@ def _parameter_shapes(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[
     pairs = batch.exchanges
     rows = np.flatnonzero(verbs("MAIL", "RCPT")(batch) & (pairs.event >= 0))
     lines = events.take(batch.sessions.events.text, pairs.event[rows])
+    more = np.flatnonzero(~events.ends_with(lines, ">"))
+    rows, lines = rows[more], events.take(lines, more)
     matched, groups = events.extracted(lines, r"^(?P<verb>[A-Za-z]+).*[> ](?P<words>(?: +[A-Za-z0-9][!-~]*)+) *$")
     shapes = events.encoded(events.joined(groups["verb"], events.without_values(groups["words"])))
     listed = [tuple(each.upper().split()) for each in events.listed(events.values(shapes))]
@@ -405,7 +407,7 @@ def advertised_but_refused(exchange: Exchange) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 3030 3",
     advice="Use BDAT or 8BITMIME.",
-    sessions=lines_with(r"(?i) BODY=BINARYMIME"),
+    sessions=lines_with(r"(?i) BODY=BINARYMIME", "MAIL"),
 )
 def binarymime_with_data(dialog: Dialog) -> Iterator[Hit]:
     """DATA was sent for a message that MAIL declared as BODY=BINARYMIME.
@@ -469,7 +471,7 @@ def binarymime_with_data(dialog: Dialog) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 8689 2",
     advice="STARTTLS first.",
-    sessions=lines_with(r"(?i) REQUIRETLS\b"),
+    sessions=lines_with(r"(?i) REQUIRETLS\b", "MAIL"),
 )
 def requiretls_without_tls(exchange: Exchange) -> Iterator[Hit]:
     """REQUIRETLS was asked for on a connection without TLS.

@@ -194,7 +194,7 @@ def size_understated(dialog: Dialog) -> Iterator[Hit]:
     reference="RFC 9422 3-4",
     advice="Split the recipients.",
     extra=True,
-    sessions=lines_with(r"(?i)^(?:MAIL|RCPT) "),
+    sessions=lines_with("", "MAIL", "RCPT"),
 )
 def limits_exceeded(dialog: Dialog) -> Iterator[Hit]:
     """There are more recipients, messages or domains than the server announced with LIMITS.

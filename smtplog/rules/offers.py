@@ -222,7 +222,7 @@ def ehlo_reply_malformed(exchange: Exchange) -> Iterator[Hit]:
     reply = _offered(exchange)
     if reply is None:
         return
-    first = reply.text[0].split(" ")[0]
+    first = (reply.text[0].split() or [""])[0]
     if not _DOMAIN.fullmatch(first):
         yield Hit(f"The EHLO reply begins with {first[:60]!r}, not with the name of the server.", line=reply.line)
     seen: set[str] = set()

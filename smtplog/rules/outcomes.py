@@ -11,7 +11,7 @@ from smtplog.findings import Hit, rule
 from smtplog.model import OUTCOMES, Dialog, Exchange
 from smtplog.rules.course import closed, hit, verb_of
 from smtplog.rules.refusals import _asks_for_log_in, _remedy, _shown
-from smtplog.suspects import disorder, refused, verbs
+from smtplog.suspects import refused, verbs
 
 _AUTH = ("AUTH", "AUTH-RESPONSE", "X-EXPS")
 #: Codes that say that a log-in failed (RFC 4954 section 6).
@@ -230,13 +230,9 @@ def partial_recipients(exchange: Exchange) -> Iterator[Hit]:
 
 
 def _left_open(batch: Batch) -> np.ndarray:
-    return disorder(batch) & (
-        np.bincount(
-            batch.exchanges.session[verbs(".", "BDAT LAST")(batch) & (batch.exchanges.code == 0)],
-            minlength=len(batch.sessions.first),
-        )
-        > 0
-    )
+    """The sessions with a message that nobody answered."""
+    rows = verbs(".", "BDAT LAST")(batch) & (batch.exchanges.code == 0)
+    return np.bincount(batch.exchanges.session[rows], minlength=len(batch.sessions.first)) > 0
 
 
 @rule(

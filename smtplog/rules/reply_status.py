@@ -27,32 +27,32 @@ _LIKE_STATUS = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(?= |$)")
 
 def _contradicting(batch: Batch) -> np.ndarray:
     """The exchanges whose reply has an enhanced status code of another class."""
-    return _first_line(batch, _CONTRADICTS)
-
-
-def _first_line(batch: Batch, pattern: str) -> np.ndarray:
-    """The exchanges in the first line of whose reply a regular expression finds something."""
     pairs = batch.exchanges
-    rows = np.flatnonzero(pairs.reply >= 0)
-    lines = events.encoded(events.take(batch.sessions.events.text, pairs.reply_first[pairs.reply[rows]]))
-    mask = np.zeros(len(pairs.reply), np.bool_)
-    mask[rows] = events.found(events.values(lines), pattern)[events.codes(lines)]
-    return mask
+    at, lines = batch.server_lines
+    wrong = np.zeros(len(batch.sessions.events), np.bool_)
+    wrong[at] = events.found(events.values(lines), _CONTRADICTS)[events.codes(lines)]
+    return (pairs.reply >= 0) & _of_reply(batch, wrong)
+
+
+def _of_reply(batch: Batch, lines: np.ndarray) -> np.ndarray:
+    """For each exchange, whether one of these lines begins or continues its reply."""
+    pairs = batch.exchanges
+    marked = np.zeros(len(pairs.reply_first) + 1, np.bool_)
+    marked[np.searchsorted(pairs.reply_first, np.flatnonzero(lines), side="right") - 1] = True
+    return marked[pairs.reply]
 
 
 def _without_status(batch: Batch) -> np.ndarray:
     """The exchanges whose reply should bear an enhanced status code and does not on each line."""
-    pairs, sessions = batch.exchanges, batch.sessions
-    offered = batch.offers.has("ENHANCEDSTATUSCODES")
-    wanted = np.flatnonzero(offered & np.isin(pairs.code // 100, (2, 4, 5)))
-    mask = np.zeros(len(pairs.session), np.bool_)
-    if len(wanted):
-        stops = np.minimum(np.append(pairs.reply_first[1:], len(sessions.events)), len(sessions.events))
-        first = pairs.reply_first[pairs.reply[wanted]]
-        lines = events.encoded(events.take(sessions.events.text, first))
-        bare = ~events.found(events.values(lines), _WITH_STATUS)[events.codes(lines)]
-        mask[wanted] = bare | (stops[pairs.reply[wanted]] - first > 1) & sessions.goes_on[first]
-    return mask & ~np.isin(pairs.verb, [i for i, name in enumerate(pairs.verbs) if name in _HELLO])
+    pairs = batch.exchanges
+    wanted = batch.offers.has("ENHANCEDSTATUSCODES") & np.isin(pairs.code // 100, (2, 4, 5))
+    if not wanted.any():
+        return wanted
+    at, lines = batch.server_lines
+    bare = np.zeros(len(batch.sessions.events), np.bool_)
+    bare[at] = ~events.found(events.values(lines), _WITH_STATUS)[events.codes(lines)]
+    hello = np.array([name in _HELLO for name in pairs.verbs], np.bool_)[pairs.verb]
+    return wanted & ~hello & _of_reply(batch, bare)
 
 
 @rule(

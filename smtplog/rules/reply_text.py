@@ -9,11 +9,10 @@ import numpy as np
 
 from smtplog import events
 from smtplog.batches import Batch
-from smtplog.events import SERVER
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange, Reply
 from smtplog.rules.course import closed, counts_replies, hit, is_said
-from smtplog.suspects import verbs
+from smtplog.suspects import replies, verbs
 
 _DOMAIN = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})\.?|\[[0-9A-Za-z.:-]+\]"
@@ -36,23 +35,9 @@ def _each(dialog: Dialog) -> Iterator[tuple[int | None, Reply]]:
             yield i, exchange.reply
 
 
-def _server_lines(batch: Batch, pattern: str) -> np.ndarray:
-    """The sessions with a server line in which a regular expression finds something."""
-    found = batch.sessions.events
-    at = np.flatnonzero(found.kind == SERVER)
-    lines = events.encoded(events.take(found.text, at))
-    hit_at = at[events.found(events.values(lines), pattern)[events.codes(lines)]]
-    return np.bincount(batch.sessions.session[hit_at], minlength=len(batch.sessions.first)) > 0
-
-
-def _not_ascii(batch: Batch) -> np.ndarray:
-    return _server_lines(batch, r"[^\t -~]")
-
-
 def _long(batch: Batch) -> np.ndarray:
-    found = batch.sessions.events
-    at = np.flatnonzero(found.kind == SERVER)
-    at = at[events.lengths(events.take(found.text, at)) > _LONGEST - 2]
+    at, lines = batch.server_lines
+    at = at[(events.lengths(events.values(lines)) > _LONGEST - 2)[events.codes(lines)]]
     return np.bincount(batch.sessions.session[at], minlength=len(batch.sessions.first)) > 0
 
 
@@ -336,7 +321,7 @@ def reply_line_too_long(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.2; RFC 6531 3.7.4",
     advice="Use ASCII text.",
-    sessions=_not_ascii,
+    sessions=replies(r"[^\t -~]"),
 )
 def reply_non_ascii(dialog: Dialog) -> Iterator[Hit]:
     """A reply holds octets above 127 or control characters.
