@@ -160,7 +160,8 @@ class Assembler:
     def _batch(self, whole: Sessions, complete: np.ndarray) -> Batch:
         whole = _without_later_closes(_from_zero(whole))
         if not self.content_absent:
-            whole = _with_inferred(whole)
+            whole, owner = _with_inferred(whole)
+            complete = complete[owner]
         pairs = dialogs.pair(whole, content_absent=self.content_absent)
         done = transactions.transactions(whole, pairs)
         transactions.greeting_refused(whole, pairs, done)
@@ -243,8 +244,9 @@ def _kept(whole: Sessions, mask: np.ndarray) -> Sessions:
     return Sessions(whole.events.take(keep), session, first, code, goes_on, verb, whole.verbs, odd, content, strong)
 
 
-def _with_inferred(whole: Sessions) -> Sessions:
-    """Sessions of which a marked log shows the server's side only get their commands concluded from the replies."""
+def _with_inferred(whole: Sessions) -> tuple[Sessions, np.ndarray]:
+    """Sessions of which a marked log shows the server's side only get their commands concluded from the replies. A good-bye
+    so concluded may show that one session is two, so each comes with the number of the session that it was part of."""
     found, n = whole.events, len(whole.first)
     replies = np.bincount(whole.session[found.kind == SERVER], minlength=n)
     spoken = np.bincount(whole.session[found.kind == CLIENT], minlength=n)
@@ -259,7 +261,7 @@ def _with_inferred(whole: Sessions) -> Sessions:
             if kind == CLIENT:
                 texts[int(at[position])] = text
     if not texts:
-        return whole
+        return whole, np.arange(n)
     places = np.array(sorted(texts))
     index = np.insert(index, places, places)
     inserted = places + np.arange(len(places))
@@ -271,4 +273,5 @@ def _with_inferred(whole: Sessions) -> Sessions:
     taken.kind = taken.kind.copy()
     taken.flags = taken.flags.copy()
     taken.kind[inserted], taken.flags[inserted] = CLIENT, taken.flags[inserted] | INFERRED
-    return sessions.divide(taken, content_absent=False)
+    divided = sessions.divide(taken, content_absent=False)
+    return divided, whole.session[index[divided.first]]

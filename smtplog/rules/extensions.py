@@ -21,7 +21,8 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^ ]*))?")
 #: Verbs that RFC 821 had without an extension, or that SYN021 judges.
 _NO_EXTENSION = ("VRFY", "EXPN", "HELP", "SEND", "SOML", "SAML", "TURN", "VERB", "ONEX")
 _WORDED = re.compile(
-    r"param|option|unrecogni[sz]ed|unsupported|not supported|not implemented|unknown|syntax|invalid", re.IGNORECASE
+    r"unrecogni[sz]ed|unsupported|not supported|not implemented|unknown|not allowed|not permitted|disabled",
+    re.IGNORECASE,
 )
 
 

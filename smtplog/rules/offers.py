@@ -235,7 +235,9 @@ def ehlo_reply_malformed(exchange: Exchange) -> Iterator[Hit]:
         elif equals and name.upper() in ("AUTH", "X-EXPS"):
             yield Hit(f"{keyword[:60]} is an old form; the keyword is followed by a blank.", line=line, severity="info")
         elif keyword and not _KEYWORD.fullmatch(keyword) and not set(keyword) <= set("X*"):
-            yield Hit(f"{keyword[:60]!r} is no keyword: it may hold letters, digits and hyphens only.", line=line)
+            known = reference.extension(keyword) is not None
+            message = f"{keyword[:60]!r} is no keyword: it may hold letters, digits and hyphens only."
+            yield Hit(message, line=line, severity="info" if known else None)
         elif keyword.upper() in seen:
             yield Hit(f"{keyword[:60]} is offered twice.", line=line)
         seen.add(keyword.upper())

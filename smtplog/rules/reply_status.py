@@ -165,6 +165,8 @@ def required_command_refused(exchange: Exchange) -> Iterator[Hit]:
         return
     if verb in ("MAIL", "RCPT", "DATA") and reply.code == 502 and exchange.state == "greeted":
         return
+    if re.search(r"(?i)too long|line length|utf-?8|synta|null|character", " ".join(reply.text)):
+        return  # it knows the verb and speaks of how the line is written
     mild = verb in ("VRFY", "EHLO")
     yield Hit(f"{verb} was answered {reply.code}: every server must know it.", severity="info" if mild else None)
 

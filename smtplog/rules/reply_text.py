@@ -11,7 +11,7 @@ from smtplog import events
 from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange, Reply
-from smtplog.rules.course import closed, counts_replies, hit, is_said
+from smtplog.rules.course import closed, counts_replies, hit, is_said, refuses, was_told_to_go
 from smtplog.suspects import replies, verbs
 
 _DOMAIN = re.compile(
@@ -257,9 +257,14 @@ def quit_not_221(dialog: Dialog) -> Iterator[Hit]:
         reply = exchange.reply
         if reply is not None and reply.code not in (0, 221, 421):
             yield hit(i, exchange, f"QUIT was answered {reply.code}, not 221.")
-        elif reply is None and end is not None and end.text == "server" and counts_replies(dialog):
+        elif reply is None and end is not None and end.text == "server" and _owes_221(dialog):
             yield hit(i, exchange, "The server hung up at QUIT without an answer.")
         return
+
+
+def _owes_221(dialog: Dialog) -> bool:
+    """Whether the log holds all replies and the server had not said good-bye before."""
+    return counts_replies(dialog) and not was_told_to_go(dialog) and not refuses(dialog)
 
 
 @rule(
