@@ -8,7 +8,8 @@ complete, so where a log is cut into blocks changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,10 @@ class Batch:
     order: np.ndarray  #: the sessions in the order in which they were complete
     hello: np.ndarray  #: an exchange: the exchange with the hello in force before it; -1
     flags: np.ndarray  #: a session: see :func:`smtplog.negotiated.flags`
+    worked_out: dict[Any, Any] = field(default_factory=dict)  #: what marks over this batch share
     _offers: negotiated.Offers | None = None
     _server_lines: tuple[np.ndarray, events.Codes] | None = None
+    _server_codes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,7 +85,7 @@ class Batch:
     def offers(self) -> negotiated.Offers:
         """What the server offered last before each exchange."""
         if self._offers is None:
-            self._offers = negotiated.offers(self.sessions, self.exchanges, self.hello)
+            self._offers = negotiated.offers(self)
         return self._offers
 
     @property
@@ -93,6 +96,15 @@ class Batch:
             at = np.flatnonzero(found.kind == SERVER)
             self._server_lines = at, events.encoded(events.take(found.text, at))
         return self._server_lines
+
+    @property
+    def server_codes(self) -> np.ndarray:
+        """For each event the position of its text among the distinct server lines; -1 on all others."""
+        if self._server_codes is None:
+            at, lines = self.server_lines
+            self._server_codes = np.full(len(self.sessions.events), -1, np.int64)
+            self._server_codes[at] = events.codes(lines)
+        return self._server_codes
 
     def circumstances(self, number: int) -> frozenset[str]:
         """The circumstances of a session: ``lmtp submission loopback …``."""

@@ -206,11 +206,20 @@ def masked(column: Strings, *, brief: bool) -> Strings:
     )
 
 
-def without_values(column: Strings) -> Strings:
-    """Parameters such as ``SIZE=100 BODY=8BITMIME`` without their values, that of BODY kept."""
-    kept = pc.replace_substring_regex(column, pattern=r"(?i)\bBODY=", replacement="BODY\x00")
-    bare = pc.replace_substring_regex(kept, pattern="=[^ ]*", replacement="")
-    return pc.replace_substring(bare, pattern="\x00", replacement="=")
+def beginnings(column: Strings) -> Strings:
+    """Of strings that begin with 2, the success of SMTP, as much as a code and an enhanced status code can take."""
+    return pc.if_else(pc.starts_with(column, pattern="2"), pc.utf8_slice_codeunits(column, 0, 15), column)
+
+
+def without_figures(column: Strings) -> Strings:
+    """Parameters such as ``SIZE=100 BODY=8BITMIME``, values that are whole numbers left out."""
+    return pc.replace_substring_regex(column, pattern="=[0-9]+( |$)", replacement=r"=\1")
+
+
+def after_last(column: Strings, mark: str) -> Strings:
+    """What follows the last occurrence of a mark; the whole string where there is none."""
+    parts = pc.split_pattern(column, pattern=mark, max_splits=1, reverse=True)
+    return take(parts.values, numbers(parts.offsets)[1:] - 1)
 
 
 def encoded(column: Strings) -> Codes:

@@ -57,6 +57,7 @@ class Rule:
     body: Callable[..., Iterable[Hit]]
     sessions: Marks | None = None  #: which sessions of a batch are worth a look
     rows: Marks | None = None  #: which exchanges of a batch are worth a look
+    tokens: bool = False  #: looks at verbs, codes and events only, so that dialogs of one shape are judged once
 
     @property
     def family(self) -> str:
@@ -86,6 +87,7 @@ def rule(
     extra: bool = False,
     sessions: Marks | None = None,
     rows: Marks | None = None,
+    tokens: bool = False,
 ) -> Callable[[Callable[..., Iterable[Hit]]], Callable[..., Iterable[Hit]]]:
     """Register a rule. The body is a generator of :class:`Hit`:
 
@@ -94,13 +96,14 @@ def rule(
     * scope ``message``: ``body(exchange: Exchange)`` for each exchange that has ``content``.
 
     ``sessions`` or ``rows`` (scope ``exchange`` only) say over the columns of a batch (:mod:`smtplog.suspects`) where the rule
-    can have something to say at all; nothing else is ever shown to it. Without either it sees every dialog.
+    can have something to say at all; nothing else is ever shown to it. Without either it sees every dialog. ``tokens`` (scope
+    ``dialog``) promises that the body decides by verbs, states, codes and events, never by words or times.
     """
 
     def register(body: Callable[..., Iterable[Hit]]) -> Callable[..., Iterable[Hit]]:
         if code in BOOK:
             raise ValueError(f"rule {code} stands twice in the book: {BOOK[code].name} and {name}")
-        BOOK[code] = Rule(code, name, severity, party, scope, reference, advice, extra, body, sessions, rows)
+        BOOK[code] = Rule(code, name, severity, party, scope, reference, advice, extra, body, sessions, rows, tokens)
         return body
 
     return register

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 
 from smtplog.batches import Batch
-from smtplog.findings import SEVERITIES, Finding, Hit, Rule, Severity, chosen
+from smtplog.findings import SEVERITIES, Finding, Hit, Marks, Rule, Severity, chosen
 from smtplog.model import Dialog, Exchange
 from smtplog.redact import mask, masking, redact
 from smtplog.reference import verb
 from smtplog.script import excerpt
-from smtplog.suspects import Cell, disorder, distinct
+from smtplog.suspects import Cell, disorder, distinct, shapes
 
 #: On one line only the first of a pair fires (rules.md, Precedence).
 _TELNET = ("TEL001", "TEL002", "TEL003", "TEL006", "TEL007", "TEL008", "SYN020")
@@ -103,10 +103,15 @@ def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Seve
     """How many findings a batch has: (code, name, severity) → count."""
     found: Counter[tuple[str, str, Severity]] = Counter()
     marked = marks(batch, rules)
-    for dialog in batch.dialogs(batch.order[marked[batch.order]].tolist()):
-        found.update((each.rule.code, each.rule.name, each.severity) for each in judge(dialog, rules))
+    shaped = _by_shape(batch, marked)
+    marked.any[[number for numbers, _ in shaped for number in numbers]] = False
+    for dialog, wanted in _suspects(batch, marked):
+        found.update((each.rule.code, each.rule.name, each.severity) for each in judge(dialog, wanted))
+    for numbers, said in shaped:
+        for what in said:
+            found[what] += len(numbers)
     once: dict[str, list[tuple[int, Rule, Severity]]] = {}
-    for members, hits in _by_kind(batch, rules, ~marked):
+    for members, hits in _by_kind(batch, rules, ~marked.any):
         for each, severity, is_once in hits:
             if is_once:
                 once.setdefault(each.code, []).extend((row, each, severity) for row in members.tolist())
@@ -122,13 +127,73 @@ def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Seve
     return found
 
 
-def worth_a_look(batch: Batch, rules: tuple[Rule, ...]) -> list[int]:
-    """The sessions that can have a finding, in the order in which they were complete."""
+#: shape of a dialog and the rules that look at it → what they say.
+_shapes: dict[tuple[int, tuple[Rule, ...]], tuple[tuple[str, str, Severity], ...]] = {}
+
+
+def _by_shape(batch: Batch, marked: Marked) -> list[tuple[list[int], tuple[tuple[str, str, Severity], ...]]]:
+    """The dialogs that only rules of tokens must look at, shape by shape, with what these say of each."""
+    if len(_shapes) > _MEMO_SIZE:
+        _shapes.clear()
+    by_shape: dict[tuple[int, tuple[Rule, ...]], list[int]] = {}
+    numbers = np.flatnonzero(marked.any)
+    by_row = {number: tuple(each for each in marked.rules(number) if each.rows is None) for number in numbers.tolist()}
+    numbers = numbers[[all(each.tokens for each in by_row[number]) for number in numbers.tolist()]]
+    for number, shape in zip(numbers.tolist(), shapes(batch, numbers).tolist(), strict=True):
+        by_shape.setdefault((shape, by_row[number]), []).append(number)
+    new = {members[0]: key for key, members in by_shape.items() if key not in _shapes}
+    for dialog, key in zip(batch.dialogs(new), new.values(), strict=True):
+        _shapes[key] = tuple((each.rule.code, each.rule.name, each.severity) for each in judge(dialog, key[1]))
+    return [(members, _shapes[key]) for key, members in by_shape.items()]
+
+
+def findings(batch: Batch, rules: tuple[Rule, ...], *, show_secrets: bool) -> Iterator[Finding]:
+    """The findings in a batch, dialog by dialog in the order in which they were complete."""
     marked = marks(batch, rules)
-    for members, hits in _by_kind(batch, rules, ~marked):
+    for members, hits in _by_kind(batch, rules, ~marked.any):
         if hits:
-            marked[batch.exchanges.session[members]] = True
-    return batch.order[marked[batch.order]].tolist()
+            marked.any[batch.exchanges.session[members]] = True
+    for dialog, wanted in _suspects(batch, marked):
+        yield from check(dialog, wanted, show_secrets=show_secrets)
+
+
+@dataclass(slots=True)
+class Marked:
+    """Which sessions of a batch must be looked at as dialogs, and by which rules."""
+
+    any: np.ndarray  #: bool, a session: by some rule
+    groups: list[tuple[np.ndarray | None, tuple[Rule, ...]]]  #: a mask, or None for all sessions, and its rules
+
+    def rules(self, session: int) -> tuple[Rule, ...]:
+        """The rules that have something to say of a session."""
+        return _joined(tuple(rules for mask, rules in self.groups if mask is None or mask[session]))
+
+
+@lru_cache(1024)
+def _joined(groups: tuple[tuple[Rule, ...], ...]) -> tuple[Rule, ...]:
+    return tuple(sorted((each for group in groups for each in group), key=lambda each: each.code))
+
+
+def _suspects(batch: Batch, marked: Marked) -> Iterator[tuple[Dialog, tuple[Rule, ...]]]:
+    """The marked dialogs in the order in which they were complete, each with the rules that must look at it."""
+    numbers = batch.order[marked.any[batch.order]].tolist()
+    for number, dialog in zip(numbers, batch.dialogs(numbers), strict=True):
+        yield dialog, marked.rules(number)
+
+
+def marks(batch: Batch, rules: tuple[Rule, ...]) -> Marked:
+    """The sessions of a batch that must be looked at as dialogs. Rules that look at single exchanges mark none, but say
+    what they have to say of those that others mark."""
+    by_mark: dict[Marks | None, list[Rule]] = {}
+    for each in rules:
+        by_mark.setdefault(each.sessions if each.rows is None else None, []).append(each)
+    n = len(batch.sessions.first)
+    found = Marked(np.zeros(n, np.bool_), [])
+    for mark, group in by_mark.items():
+        mask = mark(batch) if mark is not None else None
+        found.groups.append((mask, tuple(group)))
+        found.any |= any(each.rows is None for each in group) if mask is None else mask
+    return found
 
 
 #: kind of exchange → rules that have something to say of it, with severity and whether once a dialog; for one set of rules.
@@ -153,18 +218,6 @@ def _by_kind(
         _kinds[int(numbers[i])] = tuple((each, _severity(each, hit, exchange), hit.once) for each, hit in hits)
     for number, each in zip(numbers.tolist(), members, strict=True):
         yield each, _kinds[number]
-
-
-def marks(batch: Batch, rules: tuple[Rule, ...]) -> np.ndarray:
-    """The sessions of a batch that must be looked at as dialogs: a mask."""
-    n = len(batch.sessions.first)
-    whole = [each for each in rules if each.rows is None]
-    if any(each.sessions is None for each in whole):
-        return np.ones(n, np.bool_)
-    marked = np.zeros(n, np.bool_)
-    for mark in dict.fromkeys(each.sessions for each in whole if each.sessions is not None):
-        marked |= mark(batch)
-    return marked
 
 
 def rows(batch: Batch, rules: tuple[Rule, ...], among: np.ndarray) -> np.ndarray:

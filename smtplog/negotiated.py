@@ -19,6 +19,7 @@ from smtplog.lines import EOLS
 from smtplog.sessions import last_before
 
 if TYPE_CHECKING:
+    from smtplog.batches import Batch
     from smtplog.dialogs import Exchanges
     from smtplog.sessions import Sessions
 
@@ -83,15 +84,16 @@ class Offers:
         return told[self.kind]
 
 
-def offers(sessions: Sessions, exchanges: Exchanges, hello: np.ndarray) -> Offers:
+def offers(batch: Batch) -> Offers:
     """The keywords in force before each exchange; each distinct list of an EHLO reply is read once."""
+    sessions, exchanges, hello = batch.sessions, batch.exchanges, batch.hello
     extended = np.array([name in ("EHLO", "LHLO") for name in exchanges.verbs], np.bool_)
     known = (hello >= 0) & extended[exchanges.verb[hello]] if len(hello) else np.zeros(0, np.bool_)
     numbers = np.unique(exchanges.reply[hello[known]])
     kind = np.full(len(hello), -1, np.int64)
     if not len(numbers):
         return Offers(kind, [])
-    _, words = reply_kinds(sessions, exchanges, numbers, keywords_only=True)
+    _, words = reply_kinds(batch, numbers, keywords_only=True)
     _, examples, number_of = np.unique(words, return_index=True, return_inverse=True)
     lists = []
     for number in numbers[examples].tolist():
@@ -116,30 +118,34 @@ def lines_of(sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray) -> t
 
 
 def reply_kinds(
-    sessions: Sessions, exchanges: Exchanges, numbers: np.ndarray, *, keywords_only: bool = False, brief: bool = False
+    batch: Batch, numbers: np.ndarray, *, keywords_only: bool = False, brief: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Some replies by number, sorted, and for each a number that equal words share; -1 is no reply. What stands between
     brackets makes no difference; if only keywords count, neither does the first line of many; ``brief``: nor the text of a
     success."""
     real = numbers[numbers >= 0]
-    owner, event = lines_of(sessions, exchanges, real)
+    owner, event = lines_of(batch.sessions, batch.exchanges, real)
     first = np.ones(len(owner), np.bool_)
     first[1:] = owner[1:] != owner[:-1]
     place = np.arange(len(owner)) - np.flatnonzero(first)[np.cumsum(first) - 1] if len(owner) else owner
     if keywords_only:
         wanted = (place > 0) | (np.bincount(owner, minlength=len(real)) == 1)[owner]
         owner, event, place = owner[wanted], event[wanted], place[wanted]
-    kinds = text_kinds(events.take(sessions.events.text, event), brief=brief)
+    distinct, codes = events.values(batch.server_lines[1]), batch.server_codes[event]
+    used = np.zeros(len(distinct), np.bool_)
+    used[codes] = True
+    kinds = np.zeros(len(distinct), np.int64)
+    kinds[used] = text_kinds(events.take(distinct, np.flatnonzero(used)), brief=brief)
     total = np.zeros(len(real), np.uint64)
     with np.errstate(over="ignore"):
-        np.add.at(total, owner, mixed(kinds, place))
+        np.add.at(total, owner, mixed(kinds[codes], place))
     return numbers, np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
 
 
 def text_kinds(lines: Strings, *, brief: bool = False) -> np.ndarray:
     """A number for each line that lines share which differ only in what stands between brackets, in the name after a hello
     or in the value of SIZE; ``brief``: or in the text of a success."""
-    column = events.encoded(lines)
+    column = events.encoded(events.beginnings(lines) if brief else lines)
     masked = events.encoded(events.masked(events.values(column), brief=brief))
     number = np.array([hash(line) for line in events.listed(events.values(masked))] or [0], np.int64)
     return number[events.codes(masked)][events.codes(column)]

@@ -9,28 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
+from typing import TypeVar
 
 import numpy as np
 
 from smtplog import events, reference, speech, states
 from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
-from smtplog.events import SERVER, TLS
+from smtplog.events import CLIENT, CONTENT, SERVER, TLS
 from smtplog.negotiated import mixed, reply_kinds, text_kinds
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
 
+#: What may come first after a TLS handshake (RFC 3207 section 4.2, RFC 5321 section 4.1.4).
+FIRST_AFTER_TLS = (*states.HELLO, "QUIT", "NOOP", "RSET")
+
+T = TypeVar("T")
+
 # -- marks over sessions
 
 
+def per_batch(mark: Callable[[Batch], T]) -> Callable[[Batch], T]:
+    """Work that several marks share is done once for a batch."""
+
+    @wraps(mark)
+    def remembered(batch: Batch) -> T:
+        if mark not in batch.worked_out:
+            batch.worked_out[mark] = mark(batch)
+        found: T = batch.worked_out[mark]
+        return found
+
+    return remembered
+
+
+@per_batch
 def disorder(batch: Batch) -> np.ndarray:
-    """The sessions that are not in order."""
+    """The sessions that are not in order, however they ended."""
     sessions, pairs = batch.sessions, batch.exchanges
     n = len(sessions.first)
-    marked = has_content(sessions) | ~np.isin(batch.transactions.end, (QUIT, TRUNCATED))
+    marked = has_content(sessions)
     marked |= np.bincount(sessions.session[sessions.odd | _odd_reply_lines(batch)], minlength=n) > 0
-    marked |= np.bincount(sessions.session[sessions.events.kind == TLS], minlength=n) > 0
+    marked |= np.bincount(sessions.session[_failed_handshakes(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_out_of_order(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_command_for_answer(batch)], minlength=n) > 0
     greeted = pairs.greeting >= 0
@@ -38,6 +58,13 @@ def disorder(batch: Batch) -> np.ndarray:
     code = np.zeros(n, np.int16)
     code[greeted] = sessions.code[_greetings(batch)]
     return marked | (greeted & (code != 220))
+
+
+def unfinished(batch: Batch) -> np.ndarray:
+    """The sessions that end otherwise than with QUIT or with the end of the log, or whose replies do not come out even."""
+    pairs = batch.exchanges
+    unanswered = np.bincount(pairs.session[pairs.code == 0], minlength=len(batch.sessions.first)) > 0
+    return unanswered | ~np.isin(batch.transactions.end, (QUIT, TRUNCATED))
 
 
 @cache
@@ -104,7 +131,37 @@ def refused(*names: str) -> Cell:
     return Cell(frozenset(names), 400)
 
 
-# -- equal exchanges once
+# -- equal dialogs and equal exchanges once
+
+
+def shapes(batch: Batch, numbers: np.ndarray) -> np.ndarray:
+    """A number for each of these sessions that all share whose tokens are the same: verbs, states, classes of replies and
+    flags of the exchanges, and what happened beside them; of a run of RCPT the last one counts, and the whole code of a
+    reply only at the end of a session and of 421. Words and times make no difference."""
+    pairs, found = batch.exchanges, batch.sessions.events
+    chosen = np.zeros(len(batch.sessions.first), np.bool_)
+    chosen[numbers] = True
+    total = mixed(batch.transactions.end, batch.flags, _ports(batch), pairs.greeting >= 0)
+    rows = np.flatnonzero(chosen[pairs.session])
+    verb = np.array([hash(name) for name in pairs.verbs], np.int64)[pairs.verb[rows]]
+    flags = pairs.inferred[rows] | pairs.tls[rows] << 1 | pairs.authenticated[rows] << 2 | pairs.pipelined[rows] << 3
+    member = batch.transactions.of_exchange[rows] >= 0
+    same = np.zeros(len(rows), np.bool_)  # as the next one: of one session
+    same[:-1] = pairs.session[rows][1:] == pairs.session[rows][:-1]
+    code = np.where(same & (pairs.code[rows] != 421), pairs.code[rows] // 100, pairs.code[rows])
+    token = mixed(verb, pairs.state[rows], flags, code, pairs.event[rows] >= 0, member)
+    folded = np.zeros(len(rows), np.bool_)
+    folded[:-1] = same[:-1] & (verb[:-1] == hash("RCPT")) & (verb[1:] == hash("RCPT")) & (code[:-1] > 0)
+    new = ~folded
+    at = np.flatnonzero(chosen[batch.sessions.session] & ~np.isin(found.kind, (CLIENT, SERVER, CONTENT)))
+    with np.errstate(over="ignore"):
+        for owner, kind in (
+            (pairs.session[rows[new]], token[new].view(np.int64)),
+            (batch.sessions.session[at], mixed(found.kind[at], text_kinds(events.take(found.text, at))).view(np.int64)),
+        ):
+            place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+            np.add.at(total, owner, mixed(kind, place))
+    return total[numbers]
 
 
 def distinct(batch: Batch, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -132,7 +189,7 @@ def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
     words = np.zeros(len(rows), np.uint64)
     for mine, brief in ((hello, False), (~hello, True)):
         numbers = np.unique(pairs.reply[rows[mine]])
-        _, kinds = reply_kinds(batch.sessions, pairs, numbers, brief=brief)
+        _, kinds = reply_kinds(batch, numbers, brief=brief)
         words[mine] = kinds[np.searchsorted(numbers, pairs.reply[rows[mine]])] if len(numbers) else 0
     offered = np.array([hash(tuple(each.items())) for each in batch.offers.keywords] + [0], np.int64)
     in_force = np.where(batch.hello[rows] >= 0, verb[pairs.verb[batch.hello[rows]]], 0)
@@ -151,6 +208,7 @@ def _kinds(batch: Batch, rows: np.ndarray) -> np.ndarray:
     )
 
 
+@per_batch
 def _ports(batch: Batch) -> np.ndarray:
     """A number for the addresses of each session, as far as they change its circumstances."""
     found = batch.sessions.events
@@ -183,6 +241,13 @@ def _command_for_answer(batch: Batch) -> np.ndarray:
     at = np.flatnonzero(np.isin(pairs.verb, answers) & (pairs.event >= 0))
     lines = events.listed(events.take(batch.sessions.events.text, pairs.event[at]))
     return at[np.array([reference.verb(speech.split(line)[0]) is not None for line in lines], np.bool_)]
+
+
+def _failed_handshakes(batch: Batch) -> np.ndarray:
+    """Positions of the notes of TLS handshakes that failed."""
+    found = batch.sessions.events
+    at = np.flatnonzero(found.kind == TLS)
+    return at[events.found(events.take(found.text, at), "^failed$")] if len(at) else at
 
 
 def _odd_reply_lines(batch: Batch) -> np.ndarray:
@@ -229,7 +294,9 @@ def _out_of_order(batch: Batch) -> np.ndarray:
     out |= (pairs.code == 235) & ~verb("AUTH", "AUTH-RESPONSE", "X-EXPS")
     transaction = np.isin(pairs.state, [states.STATES.index(name) for name in states.TRANSACTION_STATES])
     out |= verb(*states.HELLO) & transaction
-    out |= verb("STARTTLS", "X-ANONYMOUSTLS") & (pairs.tls | (digit == 2))
+    handshake = verb("STARTTLS", "X-ANONYMOUSTLS")
+    out |= handshake & pairs.tls
+    out[1:] |= (handshake & (digit == 2))[:-1] & (~verb(*FIRST_AFTER_TLS)[1:] | pairs.pipelined[1:])
     out |= verb("AUTH") & pairs.authenticated
     out |= verb("LHLO")
     return out

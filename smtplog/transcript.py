@@ -224,8 +224,7 @@ class Transcript:
 
     def findings_of(self, batch: Batch, rules: tuple[Rule, ...]) -> Iterator[Finding]:
         """The findings in a batch: only dialogs that can have one are looked at."""
-        for dialog in batch.dialogs(judging.worth_a_look(batch, rules)):
-            yield from judging.check(dialog, rules, show_secrets=self.show_secrets)
+        yield from judging.findings(batch, rules, show_secrets=self.show_secrets)
 
     def checked(
         self, batch: Batch, which: Iterable[int] | None, rules: tuple[Rule, ...]

@@ -12,12 +12,10 @@ from typing import Any
 from smtplog import speech, states
 from smtplog.findings import Hit
 from smtplog.model import Dialog, Event, Exchange
+from smtplog.suspects import FIRST_AFTER_TLS
 
 #: Every verb that the state table knows as a command line.
 VERBS = frozenset(verb for verbs in states.ALLOWED.values() for verb in verbs) - {".", "AUTH-RESPONSE", "BDAT LAST"}
-
-#: What may come first after a TLS handshake (RFC 3207 section 4.2, RFC 5321 section 4.1.4).
-_FIRST_AFTER_TLS = (*states.HELLO, "QUIT", "NOOP", "RSET")
 
 #: What may be told of a dialog → the verbs whose answer can change it.
 _MOVING = {
@@ -104,7 +102,7 @@ def without_hello_after_tls(dialog: Dialog, index: int) -> tuple[int, Exchange] 
     for i, exchange in commands(dialog):
         if i > index and exchange.verb in VERBS:
             early = group_start(dialog, i) <= index or in_doubt(dialog, i)
-            return None if early or exchange.verb in _FIRST_AFTER_TLS else (i, exchange)
+            return None if early or exchange.verb in FIRST_AFTER_TLS else (i, exchange)
     return None
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
 
 from smtplog import events, reference, states
 from smtplog.batches import Batch
+from smtplog.events import Strings
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules.course import commands, hit, is_said
-from smtplog.suspects import commands as lines_with
-from smtplog.suspects import refused, verbs
+from smtplog.suspects import per_batch, refused, verbs
 
 #: Parameters behind a path: ``SIZE=100 BODY=8BITMIME`` (RFC 5321 section 4.1.2).
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^ ]*))?")
@@ -70,18 +70,37 @@ def _missing(exchange: Exchange) -> list[tuple[str, str | None, int, tuple[str, 
     return found
 
 
-def _parameter_shapes(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[str, ...]]]:
-    """The exchanges with parameters behind a path, the shape of each, and the shapes: verb, then ``KEYWORD=VALUE``, the
-    values kept of BODY only."""
+@per_batch
+def parameters(batch: Batch) -> tuple[np.ndarray, Strings]:
+    """The MAIL and RCPT exchanges with something behind the path, and that text."""
     pairs = batch.exchanges
     rows = np.flatnonzero(verbs("MAIL", "RCPT")(batch) & (pairs.event >= 0))
     lines = events.take(batch.sessions.events.text, pairs.event[rows])
     more = np.flatnonzero(~events.ends_with(lines, ">"))
-    rows, lines = rows[more], events.take(lines, more)
-    matched, groups = events.extracted(lines, r"^(?P<verb>[A-Za-z]+).*[> ](?P<words>(?: +[A-Za-z0-9][!-~]*)+) *$")
-    shapes = events.encoded(events.joined(groups["verb"], events.without_values(groups["words"])))
-    listed = [tuple(each.upper().split()) for each in events.listed(events.values(shapes))]
-    return rows[matched], events.codes(shapes), listed
+    return rows[more], events.after_last(events.take(lines, more), ">")
+
+
+def _parameter_shapes(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[str, ...]]]:
+    """The exchanges with parameters, the shape of each, and the shapes: verb, then ``KEYWORD=VALUE`` without figures."""
+    rows, words = parameters(batch)
+    pairs = batch.exchanges
+    plain = events.encoded(events.without_figures(words))
+    kinds = len(events.values(plain)) + 1
+    verb = np.array([name == "MAIL" for name in pairs.verbs], np.int64)[pairs.verb[rows]]
+    used, shape = np.unique(events.codes(plain) + verb * kinds, return_inverse=True)
+    texts = [each.upper().split() for each in events.listed(events.values(plain))]
+    return rows, shape, [("MAIL" if i >= kinds else "RCPT", *texts[i % kinds]) for i in used.tolist()]
+
+
+def _with_parameter(pattern: str) -> Callable[[Batch], np.ndarray]:
+    """The sessions with a parameter that a regular expression finds."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        rows, words = parameters(batch)
+        at = rows[events.found(words, pattern)]
+        return np.bincount(batch.exchanges.session[at], minlength=len(batch.sessions.first)) > 0
+
+    return mark
 
 
 def _not_offered(batch: Batch) -> np.ndarray:
@@ -408,7 +427,7 @@ def advertised_but_refused(exchange: Exchange) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 3030 3",
     advice="Use BDAT or 8BITMIME.",
-    sessions=lines_with(r"(?i) BODY=BINARYMIME", "MAIL"),
+    sessions=_with_parameter(r"(?i) BODY=BINARYMIME"),
 )
 def binarymime_with_data(dialog: Dialog) -> Iterator[Hit]:
     """DATA was sent for a message that MAIL declared as BODY=BINARYMIME.
@@ -472,7 +491,7 @@ def binarymime_with_data(dialog: Dialog) -> Iterator[Hit]:
     scope="exchange",
     reference="RFC 8689 2",
     advice="STARTTLS first.",
-    sessions=lines_with(r"(?i) REQUIRETLS\b", "MAIL"),
+    sessions=_with_parameter(r"(?i) REQUIRETLS\b"),
 )
 def requiretls_without_tls(exchange: Exchange) -> Iterator[Hit]:
     """REQUIRETLS was asked for on a connection without TLS.

@@ -12,11 +12,11 @@ from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Content, Dialog, Exchange, Transaction
 from smtplog.rules.course import commands, hit, verb_of
+from smtplog.rules.extensions import parameters
 from smtplog.suspects import commands as lines_with
-from smtplog.suspects import texts, verbs
+from smtplog.suspects import texts
 
 _LIMIT = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([0-9]{1,9})", re.IGNORECASE)
-_DECLARED = r"(?i)^MAIL .* SIZE=(?P<size>[0-9]{1,18})(?: |$)"
 
 
 def _limit(exchange: Exchange) -> int:
@@ -32,14 +32,17 @@ def _size(text: str | None) -> int:
 def _too_big(batch: Batch) -> np.ndarray:
     """The sessions that declare more than the server takes, or of which the log holds message text."""
     marked = texts(batch)
-    rows = np.flatnonzero(verbs("MAIL")(batch) & (batch.exchanges.event >= 0) & (batch.offers.kind >= 0))
-    lines = events.take(batch.sessions.events.text, batch.exchanges.event[rows])
-    matched, groups = events.extracted(lines, _DECLARED)
     limits = np.array([_size((each.get("SIZE", "") + " ").split(" ")[0]) for each in batch.offers.keywords], np.int64)
-    if matched.any() and len(limits):
-        limit = limits[batch.offers.kind[rows[matched]]]
-        over = (limit > 0) & (events.whole_numbers(groups["size"]) > limit)
-        marked[batch.exchanges.session[rows[matched][over]]] = True
+    if not (limits > 0).any():
+        return marked
+    rows, words = parameters(batch)
+    least = len(str(limits[limits > 0].min()))  # figures: only a number of as many can be over
+    at = np.flatnonzero(events.found(words, rf"(?i) SIZE=[0-9]{{{least},18}}(?: |$)"))
+    matched, groups = events.extracted(events.take(words, at), r"(?i) SIZE=(?P<size>[0-9]{1,18})(?: |$)")
+    rows = rows[at[matched]]
+    limit = np.append(limits, 0)[batch.offers.kind[rows]]
+    over = (limit > 0) & (events.whole_numbers(groups["size"]) > limit)
+    marked[batch.exchanges.session[rows[over]]] = True
     return marked
 
 

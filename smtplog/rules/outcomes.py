@@ -244,6 +244,7 @@ def _left_open(batch: Batch) -> np.ndarray:
     reference="RFC 5321 4.1.1.10, 6.1; RFC 1047",
     advice="Check the server's log before the message is sent again.",
     sessions=_left_open,
+    tokens=True,
 )
 def outcome_unknown(dialog: Dialog) -> Iterator[Hit]:
     """The connection ended between the end of the message and its answer.

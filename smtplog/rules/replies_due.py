@@ -18,7 +18,7 @@ from smtplog.rules.course import (
     starts_with_connection,
     verb_of,
 )
-from smtplog.suspects import disorder
+from smtplog.suspects import disorder, unfinished
 
 
 @rule(
@@ -29,7 +29,8 @@ from smtplog.suspects import disorder
     scope="dialog",
     reference="RFC 5321 4.2, 4.3.1",
     advice="Look for a network or server fault at this point.",
-    sessions=disorder,
+    sessions=unfinished,
+    tokens=True,
 )
 def command_without_reply(dialog: Dialog) -> Iterator[Hit]:
     """A command was never answered.

@@ -213,6 +213,7 @@ def helo_extended_reply(exchange: Exchange) -> Iterator[Hit]:
     reference="RFC 5321 4.1.1.10",
     advice="Use 221, then close.",
     sessions=_without_221,
+    tokens=True,
 )
 def quit_not_221(dialog: Dialog) -> Iterator[Hit]:
     """QUIT was answered by something else than 221, or the server hung up without an answer.

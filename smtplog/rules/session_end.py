@@ -20,7 +20,7 @@ from smtplog.rules.course import (
     was_told_to_go,
 )
 from smtplog.states import TRANSACTION_STATES
-from smtplog.suspects import disorder
+from smtplog.suspects import disorder, unfinished
 
 
 @rule(
@@ -80,7 +80,8 @@ def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     scope="dialog",
     reference="RFC 5321 4.1.1.10, 4.1.4",
     advice="End with QUIT and wait for 221.",
-    sessions=disorder,
+    sessions=unfinished,
+    tokens=True,
 )
 def closed_without_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client closed the connection without QUIT.
@@ -152,7 +153,8 @@ def _transaction_is_open(dialog: Dialog) -> bool:
     scope="dialog",
     reference="RFC 5321 3.8, 4.1.1.10",
     advice="Treat as 451 and retry; ask the operator for the server log.",
-    sessions=disorder,
+    sessions=unfinished,
+    tokens=True,
 )
 def server_closed_unexpectedly(dialog: Dialog) -> Iterator[Hit]:
     """The server closed the connection though the client had not said QUIT and no reply announced it.

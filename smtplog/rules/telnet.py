@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from smtplog import reference
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
-from smtplog.suspects import disorder
+from smtplog.suspects import disorder, unfinished
 
 _HEADERS = ("subject", "from", "to", "date", "cc", "bcc", "message-id", "content-type", "reply-to", "mime-version")
 _QUITS = ("exit", "bye", "close", "logout", "end", "q", "quit()", ".")
@@ -506,7 +506,8 @@ def _is_header(line: str) -> bool:
     scope="dialog",
     reference="RFC 5321 4.1.1.4",
     advice="End the message with a single dot on a line of its own.",
-    sessions=disorder,
+    sessions=unfinished,
+    tokens=True,
 )
 def unterminated_data(dialog: Dialog) -> Iterator[Hit]:
     """The session ended inside the message text: no line with a single dot was sent.
