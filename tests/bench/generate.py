@@ -20,7 +20,17 @@ from tests.bench.traffic import INTERLEAVED, Count, Session, Step, Traffic, Word
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOISE = 0.93
 
-_KEYWORDS = ("PIPELINING", "SIZE 37748736", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "8BITMIME", "CHUNKING", "AUTH LOGIN", "XRDST")
+_KEYWORDS = (
+    "PIPELINING",
+    "SIZE 37748736",
+    "DSN",
+    "ENHANCEDSTATUSCODES",
+    "STARTTLS",
+    "8BITMIME",
+    "CHUNKING",
+    "AUTH LOGIN",
+    "XRDST",
+)
 
 
 def _exchange_queued(random: Random) -> str:
