@@ -13,6 +13,7 @@ from smtplog.batches import Batch
 from smtplog.events import Strings
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
+from smtplog.rules import dsn_values
 from smtplog.rules.course import commands, hit, is_said
 from smtplog.suspects import per_batch, refused, verbs
 
@@ -37,7 +38,9 @@ def parameters_of(exchange: Exchange) -> list[tuple[str, str | None, int]]:
         return []
     if start <= 0:
         return []
-    return [(m[1].upper(), m[2], start + m.start() + 1) for m in _PARAMETER.finditer(command[start:])]
+    found = [(m[1].upper(), m[2], start + m.start() + 1) for m in _PARAMETER.finditer(command[start:])]
+    cut = [(each.column, each.end) for each in dsn_values.parameters(command) if each.gap is not None]
+    return [each for each in found if not any(first < each[2] <= last for first, last in cut)]
 
 
 @cache
