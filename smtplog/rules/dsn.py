@@ -52,8 +52,24 @@ def _broken_or_submitted(batch: Batch) -> np.ndarray:
 
 
 def _refused(batch: Batch) -> np.ndarray:
-    rows, _ = _asking(batch)
-    return _sessions(batch, rows[batch.exchanges.code[rows] >= 400])
+    """The sessions in which such a command was refused for its parameters, or in which it was accepted without them."""
+    (rows, lines), pairs = _asking(batch), batch.exchanges
+    at = np.flatnonzero(pairs.code[rows] >= 400)
+    reply = pairs.reply_first[pairs.reply[rows[at]]]
+    words = events.found(events.take(batch.sessions.events.text, reply), _NAMED.pattern)
+    blamed = np.isin(pairs.code[rows[at]], (455, 501, 504, 555)) | words
+    return _sessions(batch, rows[at[blamed]]) | _sessions(batch, rows[at[_also_without(batch, rows[at], lines, at)]])
+
+
+def _also_without(batch: Batch, refused: np.ndarray, lines: events.Strings, at: np.ndarray) -> np.ndarray:
+    """Which of these refused exchanges stand in a session where the same command without the parameters was accepted."""
+    pairs = batch.exchanges
+    near = np.isin(pairs.session, pairs.session[refused]) & (pairs.code // 100 == 2) & (pairs.event >= 0)
+    rows = np.flatnonzero(near & verbs("MAIL", "RCPT")(batch))
+    accepted = events.listed(events.take(batch.sessions.events.text, pairs.event[rows]))
+    known = {(s, _plain(line)) for s, line in zip(pairs.session[rows].tolist(), accepted, strict=True)}
+    asked = zip(pairs.session[refused].tolist(), events.listed(events.take(lines, at)), strict=True)
+    return np.array([(s, bare(line)) in known for s, line in asked], np.bool_)
 
 
 def _in_vain(batch: Batch) -> np.ndarray:
@@ -433,7 +449,7 @@ def _blames(exchange: Exchange) -> bool:
     if reply is None:
         return False
     text = " ".join(reply.text)
-    if _NAMED.search(text):
+    if _NAMED.search(reply.text[0]):
         return True
     others = _others(exchange)
     if others - _HARMLESS or others & {word.upper() for word in re.findall(r"[A-Za-z0-9-]+", text)}:
@@ -453,21 +469,25 @@ def _passes_without(exchange: Exchange, dialog: Dialog) -> bool:
     """Whether the same command without these parameters was accepted in the same session."""
     if exchange.severity != 5 or exchange.reply is None or exchange.reply.code in (503, 530):
         return False
-    bare = _bare(exchange)
+    command = bare(exchange.command or "")
     return any(
         other.severity == 2
         and other.verb == exchange.verb
         and (other.tls, other.authenticated) == (exchange.tls, exchange.authenticated)
         and not any(parameters(other.command or ""))
-        and _bare(other) == bare
+        and _plain(other.command or "") == command
         for _, other in commands(dialog)
     )
 
 
-def _bare(exchange: Exchange) -> str:
-    command = exchange.command or ""
+def bare(command: str) -> str:
+    """A command line without the four parameters, to be held against others."""
     for parameter in reversed(list(parameters(command))):
         command = command[: parameter.column - 1].rstrip() + command[parameter.end :]
+    return _plain(command)
+
+
+def _plain(command: str) -> str:
     return command.strip().casefold()
 
 

@@ -162,6 +162,8 @@ def corrected(command: str) -> str:
     guess is left out."""
     verb = command.lstrip()[:4].upper()
     for parameter in reversed(list(parameters(command))):
+        if COMMAND[parameter.name] == verb and fault(parameter) is None:
+            continue
         head, tail = command[: parameter.column - 1], command[parameter.end :]
         meant = None if COMMAND[parameter.name] != verb else _meant(parameter)
         command = head.rstrip() + tail if meant is None else head + meant + tail
@@ -170,8 +172,6 @@ def corrected(command: str) -> str:
 
 def _meant(parameter: Parameter) -> str | None:
     value = parameter.value or ""
-    if fault(parameter) is None:
-        return parameter.written
     if parameter.name == "RET":
         return "RET=HDRS" if value[:1] in "Hh" and value else "RET=FULL"
     if parameter.name == "NOTIFY":
