@@ -18,8 +18,8 @@ def further_replies(
 ) -> np.ndarray:
     """How many replies more than one each slot is due, for the sessions that said LHLO.
 
-    Where the log shows a command after the end of data, the replies between the two belong to it; where the next command
-    was pipelined, as many as recipients were accepted.
+    Where the log shows a command after the end of data, the replies between the two belong to it, those aside that were
+    still due to earlier commands of its group; where the next command was pipelined, as many as recipients were accepted.
     """
     extra = np.zeros(len(place), np.int64)
     number = {name: i for i, name in enumerate(verbs)}
@@ -27,14 +27,19 @@ def further_replies(
     replies = first.astype(np.float64)
     for one in np.unique(session[verb == number["LHLO"]]).tolist():
         slots = np.flatnonzero(session == one)
-        accepted = 0
+        accepted = due = 0
+        heard = int(np.searchsorted(replies, place[slots[0]]))
         last_place = float(np.searchsorted(sessions.session, one, side="right"))
         for i, slot in enumerate(slots.tolist()):
-            if verb[slot] == number.get("RCPT"):
+            if verb[slot] == number.get("MAIL"):
+                accepted = 0
+            elif verb[slot] == number.get("RCPT"):
                 accepted += bool(answer[slot] >= 0 and sessions.code[first[answer[slot]]] // 100 == 2)
             elif verb[slot] in ends:
                 after = place[slots[i + 1]] if i + 1 < len(slots) else last_place
-                came = int(np.searchsorted(replies, after) - np.searchsorted(replies, place[slot]))
-                extra[slot] = max(came - 1, 0) if came else max(accepted - 1, 0)
+                before = int(np.searchsorted(replies, place[slot]))
+                came = int(np.searchsorted(replies, after)) - before - max(due - (before - heard), 0)
+                extra[slot] = max(came - 1, 0) if came > 0 else max(accepted - 1, 0)
                 accepted = 0
+            due += 1 + int(extra[slot])
     return extra

@@ -185,15 +185,27 @@ def _mark_chunks(sessions: Sessions, client: np.ndarray) -> None:
             continue
         due = _chunk_size(events.text(sessions.events.text, at))
         end = at + 1
+        whole = _exactly(sessions, client, end, due)
         while end < len(client) and sessions.session[end] == sessions.session[at] and client[end] and due > 0:
             line = events.text(sessions.events.text, end)
-            if due < len(line.encode()) and speech.is_command(line):
-                break  # the log leaves the octets out; the client goes on
-            if speech.is_command(line) and end == at + 1 and line[:4].upper() in ("BDAT", "QUIT", "MAIL", "RSET"):
-                break
+            if not whole:
+                if due < len(line.encode()) and speech.is_command(line):
+                    break  # the log leaves the octets out; the client goes on
+                if speech.is_command(line) and end == at + 1 and line[:4].upper() in ("BDAT", "QUIT", "MAIL", "RSET"):
+                    break
             due -= len(line.encode()) + 2
             sessions.content[end] = True
             end += 1
+
+
+def _exactly(sessions: Sessions, client: np.ndarray, start: int, due: int) -> bool:
+    """Whether the client lines from here on end, with their CRLF, where so many octets are complete: then they are the
+    chunk, whatever they look like."""
+    at = start
+    while at < len(client) and sessions.session[at] == sessions.session[start] and client[at] and due > 0:
+        due -= len(events.text(sessions.events.text, at).encode()) + 2
+        at += 1
+    return at > start and due == 0
 
 
 def _chunk_size(command: str) -> int:
