@@ -44,6 +44,49 @@ def _folder() -> str:
     return str(files("smtplog") / "grammars")
 
 
+def text(name: str) -> str:
+    """A file of the folder of grammars."""
+    with open(f"{_folder()}/{name}", encoding="utf-8") as file:
+        return file.read()
+
+
+def words(slug: str) -> dict[str, str]:
+    """What the terminals of a grammar are called, from its lines ``//= TERMINAL: words``."""
+    return dict(re.findall(r"^//= (\w+): (.+)$", text(f"{slug}.lark"), re.MULTILINE))
+
+
+def _loaded(slug: str) -> Any:
+    load_grammar: Any = import_module("lark.load_grammar").load_grammar
+    return load_grammar(text(f"{slug}.lark"), f"{slug}.lark", [_folder()], True)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How far a parser came with a text."""
+
+    tokens: tuple[Any, ...]  #: all that were read
+    stop: int | None  #: where it could not go on, from 0; None: it read the whole text
+    due: frozenset[str]  #: the terminals that it would have taken there, ``$END`` among them
+
+
+def read(parser: Any, text: str, start: str) -> Read:
+    """Read a text with a parser of :func:`lark` as far as it goes."""
+    exceptions: Any = import_module("lark.exceptions")
+    reading = parser.parse_interactive(text, start)
+    tokens: list[Any] = []
+    try:
+        for token in reading.iter_parse():
+            tokens.append(token)
+        reading.feed_eof()
+    except exceptions.UnexpectedCharacters as error:
+        stop = error.pos_in_stream
+    except exceptions.UnexpectedToken as error:
+        stop = len(text) if error.token.type == "$END" else error.token.start_pos
+    else:
+        return Read(tuple(tokens), None, frozenset())
+    return Read(tuple(tokens), stop, frozenset(reading.accepts()))
+
+
 def rule_names(text: str) -> tuple[str, ...]:
     """The rules that a grammar text defines, in its order."""
     return tuple(dict.fromkeys(re.findall(r"^([a-z][a-z_]*)(?:\.[0-9]+)?:", text, re.MULTILINE)))
@@ -51,10 +94,7 @@ def rule_names(text: str) -> tuple[str, ...]:
 
 def shapes(slug: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
     """The expansions of these rules as regular expressions, the more specific ones first. No parser is built for it."""
-    load_grammar: Any = import_module("lark.load_grammar").load_grammar
-    with open(f"{_folder()}/{slug}.lark", encoding="utf-8") as file:
-        grammar, _ = load_grammar(file.read(), f"{slug}.lark", [_folder()], True)
-    defined, rules, _ = grammar.compile(list(names), set())
+    defined, rules, _ = _loaded(slug).compile(list(names), set())
     terminals = {terminal.name: terminal for terminal in defined}
     found = [
         _shape(name, [terminals[symbol.name] for symbol in rule.expansion])
@@ -85,3 +125,71 @@ def terminals(parser: Any) -> Iterator[tuple[str, str]]:
     """Name and regular expression of every terminal."""
     for terminal in parser.terminals:
         yield terminal.name, terminal.pattern.to_regexp()
+
+
+def expression(slug: str, start: str) -> str:
+    """All that a rule accepts as one regular expression (RE2) without groups, for a grammar in which no rule calls itself.
+
+    Where an alternative begins with a word (``"SIZE"i``) and another one with a terminal that fits this word too, the word
+    goes first, as it does in the lexer of lark.
+    """
+    grammar = _loaded(slug)
+    defined, rules, _ = grammar.compile([start], set())
+    patterns = {terminal.name: terminal.pattern for terminal in defined}
+    expansions: dict[str, list[list[Any]]] = {}
+    for rule in rules:
+        expansions.setdefault(rule.origin.name, []).append(list(rule.expansion))
+
+    @cache
+    def body(name: str) -> str:
+        mine = [tuple(symbols) for symbols in expansions[name]]
+        again = any(symbols and symbols[0].name == name for symbols in mine)  # how lark writes a repetition
+        text = choice(tuple(symbols for symbols in mine if not (symbols and symbols[0].name == name)))
+        return f"(?:{text})+" if again else text
+
+    def choice(ways: tuple[tuple[Any, ...], ...]) -> str:
+        """One of several sequences; what they have in common at their beginning is written once."""
+        words = frozenset(value for symbols in ways if symbols and (value := word(symbols[0])) is not None)
+        rest: dict[Any, list[tuple[Any, ...]]] = {}
+        for symbols in ways:
+            if symbols:
+                rest.setdefault(symbols[0], []).append(symbols[1:])
+        texts = [one(first, words) + (choice(tuple(more)) if any(more) else "") for first, more in rest.items()]
+        if len(texts) == 1 and () not in ways:
+            return texts[0]
+        return "(?:" + "|".join(texts) + ")" + ("?" if () in ways else "")
+
+    def word(symbol: Any) -> str | None:
+        pattern: Any = patterns[symbol.name] if symbol.is_term else None
+        return pattern.value.lower() if type(pattern).__name__ == "PatternStr" else None
+
+    def one(symbol: Any, words: frozenset[str]) -> str:
+        if not symbol.is_term:
+            return body(symbol.name)
+        text: str = patterns[symbol.name].to_regexp()
+        fitting = {value for value in words if re.fullmatch(text, value)} if word(symbol) is None else set()
+        return f"(?:{_without(text, fitting) if fitting else text})"
+
+    return f"^{body(start)}$"
+
+
+def _without(pattern: str, words: set[str]) -> str:
+    """A pattern ``[first][more]*`` without these words, in any case of their letters."""
+    shape = re.fullmatch(r"(\[[^\]]+\])(\[[^\]]+\])\*", pattern)
+    if shape is None:
+        raise ValueError(
+            f"{pattern} is not of the form [first][more]*, so that the words {sorted(words)} cannot be left out"
+        )
+    more = shape[2]
+
+    def after(begun: str, following: str) -> str:
+        """What may follow the beginning of a word."""
+        letters = sorted({word[len(begun)] for word in words if word.startswith(begun) and len(word) > len(begun)})
+        others = "".join(
+            chr(c) for c in range(33, 127) if re.match(following, chr(c)) and chr(c).lower() not in letters
+        )
+        ways = [f"[{letter.upper()}{letter}]{after(begun + letter, more)}" for letter in letters]
+        ways.append(f"[{re.escape(others)}]{more}*")
+        return "(?:" + "|".join(ways) + ")" + ("" if not begun or begun in words else "?")
+
+    return after("", shape[1])

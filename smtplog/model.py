@@ -71,7 +71,7 @@ class Exchange:
     reply: Reply | None
     latency: float | None  #: seconds from the command to the first line of its reply
     pipelined: bool  #: sent before the reply to the command before it (RFC 2920)
-    odd: bool  #: the command line is not what the strict grammar of ``smtp.lark`` allows
+    odd: bool  #: the command line is not what ``command.lark`` allows
     eol: str  #: line end of the command line: ``crlf lf cr none``
     content: Content | None  #: verb ``.`` or BDAT: the text that was sent
     extensions: Mapping[str, str] | None = None  #: EHLO keyword → parameters, as offered last; None where nobody knows

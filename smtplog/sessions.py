@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smtplog import events, reference, speech
+from smtplog import events, reference, speech, syntax
 from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NO_TIME, NOTE, OPENED, SERVER, TLS, Events
 
 SILENT_LINES = 200_000
@@ -88,7 +88,7 @@ def _spoken(
     column = speech.verbs(lines)
     verbs = events.listed(events.values(column))
     verb[at] = events.codes(column)
-    odd[at] = ~speech.strict(lines) & ((found.flags[at] & events.INFERRED) == 0)
+    odd[at] = ~syntax.strict(lines) & ((found.flags[at] & events.INFERRED) == 0)
     return code, goes_on, verb, verbs, odd
 
 

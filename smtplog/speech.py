@@ -18,7 +18,7 @@ from smtplog.grammar import Shape, shapes
 
 @cache
 def _all() -> tuple[Shape, ...]:
-    return shapes("smtp", ("reply", "status", "command", "strict"))
+    return shapes("smtp", ("reply", "status", "command"))
 
 
 @cache
@@ -97,11 +97,6 @@ def verbs(lines: Strings) -> Codes:
     if last.any():
         upper = pc.if_else(events.integers(last), events.from_list(["BDAT LAST"])[0], upper)
     return events.encoded(upper)
-
-
-def strict(lines: Strings) -> np.ndarray:
-    """Which client lines are what RFC 5321 section 4.1.1 and the extensions allow, to the letter."""
-    return events.found(lines, _one_pattern("strict"))
 
 
 def split(line: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ def samples() -> list[Path]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-dialogs", action="store_true", help="write transcripts/<format>/<story>.dialog anew")
+    parser.addoption("--update-expressions", action="store_true", help="write smtplog/grammars/command.re2 anew")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "smtplog"
 FLOORS = (
     "errors model lines sources reference",
-    "events grammar speech states",
+    "events grammar speech syntax states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings judging rules manual suspects summary explain tables charts jsonview",
     "transcript",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lark.exceptions import LarkError
 
-from smtplog import dialogs, events, findings, formats, grammar, judging, read, speech
+from smtplog import dialogs, events, findings, formats, grammar, judging, read
 from smtplog.lines import EOLS, octets, read_blocks
 from smtplog.model import Dialog
 from smtplog.script import show
@@ -240,7 +240,6 @@ def test_11_every_terminal_is_re2() -> None:
         starts = ("start",) if declaration.kind == "capture" else grammar.rule_names(declaration.grammar)
         for _, pattern in grammar.terminals(grammar.lark(slug, starts)):
             events.found(events.from_list(["x"]), pattern)
-    events.found(events.from_list(["x"]), speech._one_pattern("strict"))
 
 
 @given(st.binary(max_size=60), st.integers(1, 9))
