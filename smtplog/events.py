@@ -23,6 +23,7 @@ INFERRED = 1  # a command that the log does not hold
 TLS_ACTIVE = 2  # the log marks this line as said under TLS
 FALLBACK = 4  # not valid UTF-8; decoded one to one
 CUT = 8  # cut at 1 MiB
+AS_SENT = 16  # the octets and the line end are those of the wire
 
 NO_TIME = np.iinfo(np.int64).min
 

@@ -54,14 +54,24 @@ _precedes("EXT005", "EXT004")
 _precedes("DEL006", "DEL005")
 _precedes("DEL005 DEL006", "DEL001 DEL004")
 _precedes("DEL010 TIM007", "SEQ009")
+_precedes("TEL005", "DAT008")
+_precedes("DAT005", "DAT004")
 _precedes("TIM002", "DEL009 SEQ001 EXT004")
 
 #: rule → those that tell its whole story already, wherever in the dialog they stand.
-_EXPLAINED = {"SEQ008": {"SEQ009", "DEL010", "TIM003"}, "DEL009": {"TIM002"}}
+_EXPLAINED = {
+    "SEQ008": {"SEQ009", "DEL010", "TIM003"},
+    "DEL009": {"TIM002"},
+    "DAT002": {"DAT005"},
+    "DAT003": {"DAT005"},
+    "SEQ010": {"DAT005", "DAT009"},
+}
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
 #: What an earlier fault makes unavoidable.
 _CONSEQUENCES = ("SEQ002", "SEQ003")
+#: These tell of message text that the server took for commands.
+_OF_MISREAD_TEXT = ("SEQ016", "DAT004", "DAT005", "DAT009")
 #: Families whose exchange rules judge the command line: nothing to say of one that the strict grammar accepts.
 _OF_THE_LINE = ("SYN", "TEL")
 _DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")
@@ -388,9 +398,9 @@ def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
 
 
 def _in_refused_text(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
-    """Whether a line is one of the text that SEQ016 has told of: no command of SMTP stands between the two."""
+    """Whether a line is one of a text that was told of already: no command of SMTP stands between the two."""
     for each, hit in told:
-        if each.code == "SEQ016" and hit.exchange is not None and hit.exchange < index:
+        if each.code in _OF_MISREAD_TEXT and hit.exchange is not None and hit.exchange <= index:
             between = dialog.exchanges[hit.exchange : index + 1]
             return all(exchange.severity == 5 and verb(exchange.verb) is None for exchange in between)
     return False

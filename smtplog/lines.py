@@ -18,6 +18,7 @@ import numpy as np
 #: What ended a line; the position is the code in :attr:`Block.eol`.
 EOLS = ("crlf", "lf", "cr", "none")
 CRLF, LF, CR, NONE = range(4)
+END_OCTETS = (2, 1, 1, 0)  #: the size of each
 
 #: Bits of :attr:`Block.flags`.
 CUT = 1  # longer than 1 MiB, cut there

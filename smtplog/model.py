@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from smtplog.lines import END_OCTETS, EOLS
+
 #: How a dialog ended, and what became of a dialog or a transaction (values of the JSON outputs).
 ENDS = ("quit", "closed-by-server", "closed-by-client", "timeout", "truncated")
 OUTCOMES = ("delivered", "rejected", "deferred", "partial", "aborted", "unknown")
@@ -44,13 +46,24 @@ class Content:
 
     lines: tuple[str, ...]
     eol: tuple[str, ...]  #: the end of each line: ``crlf lf cr none``
-    line: int  #: first line of the file
+    numbers: tuple[int, ...]  #: the line of the file that each line stands on
+    sizes: tuple[int, ...]  #: octets of each line without its end
+
+    @property
+    def line(self) -> int:
+        """First line of the file."""
+        return self.numbers[0]
 
     @property
     def octets(self) -> int:
         """Size in octets with CRLF line ends, the stuffed dots not counted."""
         stuffed = sum(line.startswith(".") for line in self.lines)
-        return sum(len(line.encode()) + 2 for line in self.lines) - stuffed
+        return sum(self.sizes) + 2 * len(self.lines) - stuffed
+
+    @property
+    def octets_sent(self) -> int:
+        """Size in octets with the line ends that the log has, stuffed dots counted."""
+        return sum(self.sizes) + sum(END_OCTETS[EOLS.index(eol)] for eol in self.eol)
 
 
 @dataclass(frozen=True, slots=True)

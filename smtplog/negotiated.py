@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smtplog import events, reference, speech, states
-from smtplog.events import SERVER, TLS, Strings
-from smtplog.lines import EOLS
+from smtplog.events import AS_SENT, SERVER, TLS, Strings
 from smtplog.sessions import last_before
 
 if TYPE_CHECKING:
@@ -166,7 +165,8 @@ def mixed(*columns: np.ndarray) -> np.ndarray:
     return total
 
 
-#: The circumstances that the words of a session tell, in the order of the bits of :func:`flags`.
+#: The circumstances that the words of a session tell, in the order of the bits of :func:`flags`. ``text-capture``: the line
+#: ends are those of the log, not of the wire; only raw octets (``C!:``) tell what was sent.
 _TOLD = ("lmtp", "exchange-internal", "verb", "xack-off", "proxied", "text-capture", "implicit-tls")
 
 
@@ -179,7 +179,6 @@ def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
         return np.bincount(exchanges.session[np.isin(exchanges.verb, wanted)], minlength=n) > 0
 
     internal = [verb for verb in exchanges.verbs if verb.startswith(("XSHADOW", "XPROXY"))]
-    crlf = sessions.events.eol == EOLS.index("crlf")
     active = np.zeros(n, np.bool_)
     tls = np.flatnonzero(sessions.events.kind == TLS)
     if len(tls):
@@ -190,7 +189,7 @@ def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
         says("VERB"),
         says("XACK"),
         says("XCLIENT"),
-        np.bincount(sessions.session[crlf], minlength=n) == 0,
+        np.bincount(sessions.session[sessions.events.flags & AS_SENT > 0], minlength=n) == 0,
         active,
     )
     bits = np.zeros(n, np.int64)

@@ -56,7 +56,7 @@ def _exchange(
         else:
             text = _said("C", exchange.command, exchange.eol, crlf)
         if exchange.verb == "." and exchange.line is None and exchange.content is not None:
-            at = max(at, exchange.content.line + len(exchange.content.lines) - 0.5)
+            at = max(at, exchange.content.numbers[-1] + 0.5)
         said = [((at, 0), ScriptLine(text, exchange.line or 0, exchange.time, index))]
         text_lines = [((at, 0), each) for each in _content(exchange, index, crlf)]
         if exchange.verb == "DATA" and exchange.content is not None:  # the text was never ended
@@ -70,8 +70,8 @@ def _exchange(
 def _content(exchange: Exchange, index: int, crlf: bool) -> Iterator[ScriptLine]:
     content = exchange.content
     if content is not None:
-        for i, (line, eol) in enumerate(zip(content.lines, content.eol, strict=True)):
-            yield ScriptLine(_said("C", line, eol, crlf), content.line + i, None, index)
+        for line, eol, number in zip(content.lines, content.eol, content.numbers, strict=True):
+            yield ScriptLine(_said("C", line, eol, crlf), number, None, index)
 
 
 def _reply(reply: Reply, index: int | None) -> list[ScriptLine]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from smtplog import events, reference, speech, syntax
-from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NO_TIME, NOTE, OPENED, SERVER, TLS, Events
+from smtplog.events import AS_SENT, CLIENT, CLOSED, CONTENT, FALLBACK, GAP, NO_TIME, NOTE, OPENED, SERVER, TLS, Events
+from smtplog.lines import CRLF, END_OCTETS
 
 SILENT_LINES = 200_000
 SILENT_TIME = 3600 * 1_000_000  # microseconds
@@ -146,14 +147,32 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
     dots[maybe] = np.array([line.rstrip() == "." for line in events.listed(events.take(found.text, maybe))], np.bool_)
     go_ahead = server & (sessions.code == 354) & ~sessions.goes_on
     go_ahead |= _one_sided(sessions, server)
+    every_dot = dots.copy()
+    dots[_unheeded(sessions, dots, client, server)] = False
     marks = last_before(server | dots | go_ahead, starts)
     inside = client & (marks >= 0) & go_ahead[marks]
     sessions.content |= inside & ~dots
     if (found.kind == CONTENT).any():  # a capture's grammar knows which dot ends a message
         marks = last_before(server | dots | (found.kind == CONTENT), starts)
         inside |= client & (marks >= 0) & (found.kind[marks] == CONTENT)
-    _name_dots(sessions, dots & client, inside)
+    _name_dots(sessions, every_dot & client, inside)
     _mark_chunks(sessions, client)
+
+
+def _unheeded(sessions: Sessions, dots: np.ndarray, client: np.ndarray, server: np.ndarray) -> np.ndarray:
+    """Dots known to have been sent otherwise than as CRLF.CRLF, the one end of data (RFC 5321 section 4.1.1.4), and that no
+    reply follows at once: the server read on."""
+    found = sessions.events
+    known = (found.flags & AS_SENT) > 0
+    if not (dots & known).any():
+        return np.zeros(0, np.int64)
+    before = last_before(client | server, sessions.first[sessions.session])
+    whole = (found.eol == CRLF) & (events.lengths(found.text) == 1)
+    at = np.flatnonzero(dots & known & ~(whole & ((before < 0) | ~client[before] | (found.eol[before] == CRLF))))
+    said = np.flatnonzero(client | server)
+    after = np.append(said, -1)[np.searchsorted(said, at, side="right")]
+    answered = (after >= 0) & server[after] & (sessions.session[after] == sessions.session[at])
+    return at[~answered]
 
 
 def _one_sided(sessions: Sessions, server: np.ndarray) -> np.ndarray:
@@ -193,17 +212,17 @@ def _mark_chunks(sessions: Sessions, client: np.ndarray) -> None:
                     break  # the log leaves the octets out; the client goes on
                 if speech.is_command(line) and end == at + 1 and line[:4].upper() in ("BDAT", "QUIT", "MAIL", "RSET"):
                     break
-            due -= len(line.encode()) + 2
+            due -= _octets(sessions.events, end, line)
             sessions.content[end] = True
             end += 1
 
 
 def _exactly(sessions: Sessions, client: np.ndarray, start: int, due: int) -> bool:
-    """Whether the client lines from here on end, with their CRLF, where so many octets are complete: then they are the
+    """Whether the client lines from here on end, line ends counted, where so many octets are complete: then they are the
     chunk, whatever they look like."""
     at = start
     while at < len(client) and sessions.session[at] == sessions.session[start] and client[at] and due > 0:
-        due -= len(events.text(sessions.events.text, at).encode()) + 2
+        due -= _octets(sessions.events, at, events.text(sessions.events.text, at))
         at += 1
     return at > start and due == 0
 
@@ -211,3 +230,9 @@ def _exactly(sessions: Sessions, client: np.ndarray, start: int, due: int) -> bo
 def _chunk_size(command: str) -> int:
     size = ([*command.split(), "", ""])[1]
     return int(size) if size.isdigit() and len(size) < 19 else 0
+
+
+def _octets(found: Events, at: int, line: str) -> int:
+    """What a line took on the wire, its end included: CRLF, unless the log knows better."""
+    size = len(line) if found.flags[at] & FALLBACK else len(line.encode())
+    return size + (END_OCTETS[found.eol[at]] if found.flags[at] & AS_SENT else 2)

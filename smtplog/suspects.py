@@ -96,6 +96,26 @@ def texts(batch: Batch) -> np.ndarray:
     return has_content(batch.sessions)
 
 
+@per_batch
+def text_lines(batch: Batch) -> tuple[np.ndarray, events.Strings]:
+    """The positions of the lines of message text, and the lines."""
+    found = batch.sessions.events
+    at = np.flatnonzero(batch.sessions.content | (found.kind == CONTENT))
+    return at, events.take(found.text, at)
+
+
+@cache
+def texts_with(pattern: str, least: int = 1) -> Callable[[Batch], np.ndarray]:
+    """The sessions with so many lines of message text that a regular expression (RE2) finds something in."""
+
+    def mark(batch: Batch) -> np.ndarray:
+        at, lines = text_lines(batch)
+        hit = at[events.found(lines, pattern)] if len(at) else at
+        return np.bincount(batch.sessions.session[hit], minlength=len(batch.sessions.first)) >= least
+
+    return mark
+
+
 # -- marks over exchanges
 
 

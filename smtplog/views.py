@@ -13,7 +13,7 @@ import numpy as np
 
 from smtplog import events, model, negotiated, reference, speech, states
 from smtplog.dialogs import END_OF_DATA
-from smtplog.events import CLIENT, CONTENT, KINDS, NO_TIME, OPENED, SERVER
+from smtplog.events import CLIENT, CONTENT, FALLBACK, KINDS, NO_TIME, OPENED, SERVER
 from smtplog.lines import EOLS
 
 if TYPE_CHECKING:
@@ -240,33 +240,31 @@ class _View:
 
     def _with_content(self, exchanges: list[model.Exchange]) -> list[model.Exchange]:
         """Hang message text on its end of data, on its BDAT, or on DATA where it never ended."""
+        from bisect import bisect_left
         from dataclasses import replace
 
         places = [float(self.pairs.place[row]) - self.start for row in self.rows]
-        runs: list[list[int]] = []
+        runs: dict[int, list[int]] = {}  # number of exchanges before it → the lines of one text
         for i in range(len(self.kinds)):
             if self.is_content[i] or self.kinds[i] == CONTENT:
-                if runs and not any(runs[-1][-1] < place < i for place in places):
-                    runs[-1].append(i)
-                else:
-                    runs.append([i])
-        for run in runs:
-            before = [i for i, place in enumerate(places) if place < run[0]]
-            after = [i for i, place in enumerate(places) if place > run[-1]]
-            owner = None
-            if after and exchanges[after[0]].verb == END_OF_DATA:
-                owner = after[0]
-            elif before:
-                owner = before[-1]
-            if owner is not None:
-                eols = self.events.eol[self.start : self.stop]
-                content = model.Content(
-                    tuple(self.texts[i] for i in run),
-                    tuple(EOLS[int(eols[i])] for i in run),
-                    self.batch.local(self.lines[run[0]]),
-                )
-                exchanges[owner] = replace(exchanges[owner], content=content)
+                runs.setdefault(bisect_left(places, i), []).append(i)
+        for after, run in runs.items():
+            owner = after if after < len(exchanges) and exchanges[after].verb == END_OF_DATA else after - 1
+            if owner >= 0:
+                exchanges[owner] = replace(exchanges[owner], content=self._text(run))
         return exchanges
+
+    def _text(self, run: list[int]) -> model.Content:
+        """The message text on these events of the session."""
+        at = self.start + np.array(run, np.int64)
+        ends, one_to_one = self.events.eol[at].tolist(), (self.events.flags[at] & FALLBACK > 0).tolist()
+        lines = tuple(self.texts[i] for i in run)
+        return model.Content(
+            lines,
+            tuple(EOLS[end] for end in ends),
+            tuple(self.batch.local(self.lines[i]) for i in run),
+            tuple(len(line) if each else len(line.encode()) for line, each in zip(lines, one_to_one, strict=True)),
+        )
 
     def _with_recipients(self, exchanges: list[model.Exchange]) -> list[model.Exchange]:
         """LMTP: the k-th reply to the end of data is about the k-th accepted recipient."""
@@ -371,8 +369,10 @@ def _message_id(words: str) -> str | None:
 def _content(parts: list[model.Content]) -> model.Content | None:
     if not parts:
         return None
-    lines = tuple(line for part in parts for line in part.lines)
-    return model.Content(lines, tuple(eol for part in parts for eol in part.eol), parts[0].line)
+    if len(parts) == 1:
+        return parts[0]
+    columns = ("lines", "eol", "numbers", "sizes")
+    return model.Content(*(tuple(each for part in parts for each in getattr(part, name)) for name in columns))
 
 
 def _header(content: model.Content | None, name: str) -> str | None:

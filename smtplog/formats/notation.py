@@ -7,11 +7,12 @@ import re
 import numpy as np
 
 from smtplog import events
-from smtplog.events import CLIENT, NO_TIME, SERVER, Events
-from smtplog.lines import EOLS
+from smtplog.events import AS_SENT, CLIENT, FALLBACK, NO_TIME, SERVER, Events
+from smtplog.lines import CR, CRLF, LF, NONE
 
-_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
-_RAW_LINE = re.compile(r"([^\r\n]*)(\r+\n|\n|\r|$)")
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_NAMED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\", b"0": b"\0"}
+_RAW_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
 
 
 class Unfolder:
@@ -27,6 +28,7 @@ class Unfolder:
         words: list[str] = []
         kinds: list[int] = []
         eols: list[int] = []
+        flags: list[int] = []
         times: list[int] = []
         last = -1  # the line of the log that the last event ends on
         for i, (rule, text) in enumerate(zip(rules, texts, strict=True)):
@@ -39,9 +41,11 @@ class Unfolder:
                     words[-1] = f"{words[-1]} {text.strip()}"
                     last = int(found.line[i])
             else:
-                pieces = raw_lines(text) if rule.endswith("_raw") else [(text, int(found.eol[i]))]
-                for piece, eol in pieces:
+                # C: and S: stand for whole lines, their CRLF implied
+                pieces = raw_lines(text) if rule.endswith("_raw") else [(text, CRLF, int(found.flags[i]))]
+                for piece, eol, flag in pieces:
                     index.append(i)
+                    flags.append(flag)
                     last = int(found.line[i])
                     words.append(piece)
                     kinds.append(int(found.kind[i]))
@@ -51,6 +55,7 @@ class Unfolder:
         taken.text = events.from_list(words)
         taken.kind = np.array(kinds, np.uint8)
         taken.eol = np.array(eols, np.uint8)
+        taken.flags = np.array(flags, np.uint8)
         taken.time = np.array(times, np.int64)
         return taken
 
@@ -60,14 +65,19 @@ class Unfolder:
             self.clock = start + round(float(match[1]) * 1_000_000)
 
 
-def raw_lines(escaped: str) -> list[tuple[str, int]]:
-    """The lines that a text with the escapes ``\\r \\n \\xNN \\\\`` holds, each with the code of its line end."""
-    named = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\", "0": "\0"}
-    text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else named.get(m[2], m[0]), escaped)
-    found: list[tuple[str, int]] = []
-    for match in _RAW_LINE.finditer(text):
+def raw_lines(escaped: str) -> list[tuple[str, int, int]]:
+    """The lines that a text with the escapes ``\\r \\n \\t \\0 \\xNN \\\\`` holds, each with the code of its line end and its
+    flags. A line that is no UTF-8 is decoded one to one."""
+    octets = _ESCAPE.sub(
+        lambda m: bytes([int(m[1], 16)]) if m[1] else _NAMED.get(m[2], m[0]), escaped.encode("utf-8", "replace")
+    )
+    found: list[tuple[str, int, int]] = []
+    for match in _RAW_LINE.finditer(octets):
         if match.end() == match.start() and found:
             break
-        end = "crlf" if len(match[2]) > 1 else {"\n": "lf", "\r": "cr", "": "none"}[match[2]]
-        found.append((match[1], EOLS.index(end)))
+        end = NONE if not match[2] else LF if match[2] == b"\n" else CRLF if match[2].endswith(b"\n") else CR
+        try:
+            found.append((match[1].decode(), end, AS_SENT))
+        except UnicodeDecodeError:
+            found.append((match[1].decode("latin-1"), end, AS_SENT | FALLBACK))
     return found

@@ -30,7 +30,7 @@ def _repeated(
     index, texts = [], []
     for i, line in enumerate(events.listed(lines)):
         whole = re.match(r"([ \t]*(?:C|S): )\{([^{}*]{2,2000})\*([0-9]{1,4})\}$", line)
-        if whole and " " in whole[2]:
+        if whole and " " in whole[2].rstrip():
             copies = [whole[1] + whole[2]] * int(whole[3])
         else:
             copies = [_REPEAT.sub(lambda m: (m[1] * int(m[2]))[: 1 << 20], line)]

@@ -23,6 +23,7 @@ _MOVING = {
     for thing in ("hello", "transaction")
 }
 
+_NOT_UNDERSTOOD = (500, 501, 502, 503)
 _SHOWN = 6  # verbs in "legal here: …"; the rest is an ellipsis
 _HEADER_FIELD = re.compile(r"[!-9;-~]+:([ \t]|$)")  # RFC 5322 section 3.6.8, and the space that everybody writes
 _LAST = re.compile(r"(?i:LAST)\b")
@@ -45,7 +46,8 @@ def commands(dialog: Dialog, *, beyond_quit: bool = False) -> Iterator[tuple[int
     message text that the server took for commands accuse nobody; what follows QUIT belongs to SEQ006 alone."""
     if dialog.replies_only:
         return
-    text = {i for first, last in rejected_texts(dialog) for i in range(first, last + 1)}
+    texts = [*rejected_texts(dialog), *spilled_texts(dialog)]
+    text = {i for first, last in texts for i in range(first, last + 1)}
     for i, exchange in enumerate(dialog.exchanges[: None if beyond_quit else session_end(dialog)]):
         if is_said(exchange) and i not in text:
             yield i, exchange
@@ -193,7 +195,7 @@ def counts_replies(dialog: Dialog) -> bool:
     return both_sides and not dialog.replies_only and not dialog.profiles & {"xack-off", "verb"}
 
 
-# -- message text sent although DATA was refused
+# -- message text that the server took for commands
 
 
 def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
@@ -206,6 +208,31 @@ def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
             if last > i and any(_is_text(each) for each in exchanges[i + 1 : last + 1]):
                 found.append((i + 1, last))
     return found
+
+
+def spilled_texts(dialog: Dialog) -> list[tuple[int, int]]:
+    """First and last exchange of each run of message text after an end of data, or after a chunk, that the client did not
+    mean to be one: no commands, refused as such, and ended by a dot of their own or sent before the reply to that end."""
+    found = []
+    exchanges = dialog.exchanges[: session_end(dialog)]
+    for i, exchange in enumerate(exchanges[:-1]):
+        if exchange.verb in (".", "BDAT") and exchange.severity not in (4, 5) and not exchange.inferred:
+            last = _text_after(exchanges, i)
+            run = exchanges[i + 1 : last + 1]
+            if any(each.reply and each.reply.code in _NOT_UNDERSTOOD for each in run) and _is_spilled(exchange, run):
+                found.append((i + 1, last))
+    return found
+
+
+def _is_spilled(end: Exchange, run: tuple[Exchange, ...]) -> bool:
+    """Whether lines are text and not slips of somebody typing: who types waits for the reply to his dot, and nobody types
+    chunks."""
+    if (run[-1].command or "").strip() == "." and len(run) > 1:
+        return True
+    words = len(run) > 1 or " " in (run[0].command or "").strip()
+    if run[0].verb in VERBS:
+        return False
+    return (words or run[0].pipelined) if end.verb == "BDAT" else (words and run[0].pipelined)
 
 
 def _text_after(exchanges: tuple[Exchange, ...], index: int) -> int:

@@ -478,21 +478,20 @@ def missing_header_body_separator(exchange: Exchange) -> Iterator[Hit]:
         return
     if not content.lines[0].strip():
         return
-    if not _is_header(content.lines[0]):
+    if not is_header(content.lines[0]):
         yield Hit("The message has text but no header.", line=content.line, severity="info")
         return
     for i, line in enumerate(content.lines):
         if not line.strip():
             return
-        if not (_is_header(line) or (i and line[:1] in (" ", "\t"))):
-            yield Hit("Text follows the header without an empty line between them.", line=content.line + i)
+        if not (is_header(line) or (i and line[:1] in (" ", "\t"))):
+            yield Hit("Text follows the header without an empty line between them.", line=content.numbers[i])
             return
-    yield Hit(
-        "The message is a header only, without the empty line that ends it.", line=content.line + len(content.lines) - 1
-    )
+    yield Hit("The message is a header only, without the empty line that ends it.", line=content.numbers[-1])
 
 
-def _is_header(line: str) -> bool:
+def is_header(line: str) -> bool:
+    """Whether a line of a message begins a header field (RFC 5322 section 3.6.8)."""
     name, colon, _ = line.partition(":")
     name = name.rstrip()
     return bool(colon and name) and all(33 <= ord(c) <= 126 for c in name)
