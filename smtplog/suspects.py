@@ -18,6 +18,7 @@ from smtplog import events, reference, speech, states
 from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import CLIENT, CONTENT, SERVER, TLS
+from smtplog.findings import Marks
 from smtplog.negotiated import mixed, reply_kinds, text_kinds
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
@@ -87,6 +88,17 @@ def replies(pattern: str) -> Callable[[Batch], np.ndarray]:
         at, lines = batch.server_lines
         found = at[events.found(events.values(lines), pattern)[events.codes(lines)]]
         return np.bincount(batch.sessions.session[found], minlength=len(batch.sessions.first)) > 0
+
+    return mark
+
+
+def sessions_of(*marks: Marks) -> Marks:
+    """The sessions with an exchange that each of these marks over exchanges has marked."""
+
+    @per_batch
+    def mark(batch: Batch) -> np.ndarray:
+        mask = np.logical_and.reduce([each(batch) for each in marks])
+        return np.bincount(batch.exchanges.session[mask], minlength=len(batch.sessions.first)) > 0
 
     return mark
 

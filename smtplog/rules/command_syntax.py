@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from smtplog.findings import Hit, rule
 from smtplog.model import Exchange
 from smtplog.speech import split
-from smtplog.suspects import disorder
+from smtplog.suspects import commands, disorder
 
 _HELLO = ("EHLO", "HELO", "LHLO")
 _PATHS = {"MAIL": "FROM", "RCPT": "TO"}
@@ -21,6 +21,8 @@ _NEEDY = {
     "AUTH": "a mechanism",
     "XCLIENT": "name=value pairs",
 }
+#: One label, or a name that only a private network knows.
+_SHORT_NAME = r"^[A-Za-z]+[ \t]+(?:[^.\[ \t]+\.?|[^ \t]+(?i:\.local|\.lan|\.localdomain)\.?)[ \t]*$"
 _NEVER = ("", ".", "AUTH-RESPONSE")
 
 
@@ -465,6 +467,7 @@ def required_argument_missing(exchange: Exchange) -> Iterator[Hit]:
     reference="RFC 5321 2.3.5, 4.1.1.1",
     advice="Use a full host name that the DNS resolves.",
     extra=True,
+    sessions=commands(_SHORT_NAME, *_HELLO),
 )
 def hello_not_fqdn(exchange: Exchange) -> Iterator[Hit]:
     """The argument of EHLO or HELO is a single label or a private name.

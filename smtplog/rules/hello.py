@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from smtplog import states
+from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules.course import (
@@ -23,10 +26,15 @@ from smtplog.rules.course import (
     was_told_to_go,
     without_hello_after_tls,
 )
-from smtplog.suspects import disorder
+from smtplog.suspects import disorder, refused, sessions_of, verbs
 
 #: What is legal somewhere, but not before a hello.
 _NEEDS_HELLO = VERBS.difference(states.ALLOWED["greeted"])
+
+
+def _ready(batch: Batch) -> np.ndarray:
+    """The exchanges of clients that have greeted and have no transaction open."""
+    return batch.exchanges.state == states.STATES.index("ready")
 
 
 @rule(
@@ -120,6 +128,7 @@ def _hello_on_its_way(dialog: Dialog, start: int, index: int) -> bool:
     reference="RFC 5321 4.1.4, 4.1.1.5",
     advice="Greet once.",
     extra=True,
+    sessions=sessions_of(verbs(*states.HELLO), _ready),
 )
 def redundant_hello(dialog: Dialog) -> Iterator[Hit]:
     """EHLO or HELO was said again although nothing had happened that asks for it.
@@ -252,6 +261,7 @@ def _goes_on_without_mail(dialog: Dialog, index: int) -> int | None:
     reference="RFC 5321 3.2",
     advice="Fall back to HELO.",
     extra=True,
+    sessions=sessions_of(refused("EHLO")),
 )
 def no_helo_fallback(dialog: Dialog) -> Iterator[Hit]:
     """EHLO was not understood, and the client closed the connection without trying HELO.

@@ -13,8 +13,7 @@ from smtplog.findings import Hit, rule
 from smtplog.model import Content, Dialog, Exchange, Transaction
 from smtplog.rules.course import commands, hit, verb_of
 from smtplog.rules.extensions import parameters
-from smtplog.suspects import commands as lines_with
-from smtplog.suspects import texts
+from smtplog.suspects import sessions_of, texts, verbs
 
 _LIMIT = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([0-9]{1,9})", re.IGNORECASE)
 
@@ -44,6 +43,11 @@ def _too_big(batch: Batch) -> np.ndarray:
     over = (limit > 0) & (events.whole_numbers(groups["size"]) > limit)
     marked[batch.exchanges.session[rows[over]]] = True
     return marked
+
+
+def _limited(batch: Batch) -> np.ndarray:
+    """The exchanges under announced limits."""
+    return batch.offers.has("LIMITS")
 
 
 def _messages(dialog: Dialog) -> Iterator[tuple[int, Exchange, Transaction, Content]]:
@@ -197,7 +201,7 @@ def size_understated(dialog: Dialog) -> Iterator[Hit]:
     reference="RFC 9422 3-4",
     advice="Split the recipients.",
     extra=True,
-    sessions=lines_with("", "MAIL", "RCPT"),
+    sessions=sessions_of(verbs("MAIL", "RCPT"), _limited),
 )
 def limits_exceeded(dialog: Dialog) -> Iterator[Hit]:
     """There are more recipients, messages or domains than the server announced with LIMITS.

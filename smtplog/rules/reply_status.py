@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from smtplog import events, reference, speech
 from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange, Reply
+from smtplog.negotiated import lines_of
 from smtplog.rules.course import verb_of
-from smtplog.suspects import refused
+from smtplog.suspects import Cell, refused, sessions_of
 
 _HELLO = ("EHLO", "HELO", "LHLO")
 #: Verbs that every server must know (RFC 5321 section 4.5.1).
@@ -22,6 +24,7 @@ _POLICY = (421, 450, 451, 454, 500, 501, 502, 503, 504, 521, 530, 550, 554)
 _CONTRADICTS = r"^(?:2..[ -][45]|4..[ -][25]|5..[ -][24])\.[0-9]+\.[0-9]+(?: |$)"
 _WITH_STATUS = r"^...[ -][245]\.[0-9]+\.[0-9]+(?: |$)"
 #: What looks like an enhanced status code, well made or not.
+_SOUND_STATUS = r"^[0-24-9]..[ -][245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: |$)"
 _LIKE_STATUS = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(?= |$)")
 
 
@@ -55,6 +58,29 @@ def _without_status(batch: Batch) -> np.ndarray:
     return wanted & ~hello & _of_reply(batch, bare)
 
 
+def _unlisted(batch: Batch) -> np.ndarray:
+    """The exchanges with a code that is not listed for their verb; each pair of the two is looked up once."""
+    pairs = batch.exchanges
+    used, number = np.unique(pairs.verb.astype(np.int64) * 1000 + pairs.code, return_inverse=True)
+    verdicts = [not _is_listed(pairs.verbs[pair // 1000], pair % 1000) for pair in used.tolist()]
+    return np.array(verdicts, np.bool_)[number] if len(used) else np.zeros(0, np.bool_)
+
+
+def _misplaced_status(batch: Batch) -> np.ndarray:
+    """The sessions with an enhanced status code, or what looks like one, in a greeting, in the reply to a hello or in a
+    3yz reply, and those with a malformed one."""
+    pairs, sessions = batch.exchanges, batch.sessions
+    hello = np.array([name in _HELLO for name in pairs.verbs], np.bool_)[pairs.verb] & (pairs.code // 100 == 2)
+    numbers = np.concatenate([pairs.reply[hello & (pairs.reply >= 0)], pairs.greeting[pairs.greeting >= 0]])
+    _, at = lines_of(sessions, pairs, np.unique(numbers))
+    texts = events.values(batch.server_lines[1])
+    status = events.found(texts, r"^...[ -][0-9]+\.[0-9]+\.[0-9]+(?: |$)")
+    odd = status & ~events.found(texts, _SOUND_STATUS)
+    lines, codes = batch.server_lines[0], events.codes(batch.server_lines[1])
+    found = np.concatenate([lines[odd[codes]], at[status[batch.server_codes[at]]]])
+    return np.bincount(sessions.session[found], minlength=len(sessions.first)) > 0
+
+
 @rule(
     "REP006",
     "unlisted-reply-code",
@@ -64,6 +90,7 @@ def _without_status(batch: Batch) -> np.ndarray:
     reference="RFC 5321 4.2, 4.3.2",
     advice="None needed; clients act on the first digit.",
     extra=True,
+    rows=_unlisted,
 )
 def unlisted_reply_code(exchange: Exchange) -> Iterator[Hit]:
     """The code is not listed for this command.
@@ -93,18 +120,19 @@ def unlisted_reply_code(exchange: Exchange) -> Iterator[Hit]:
     Reference: RFC 5321 4.2, 4.3.2
     """
     reply = exchange.reply
-    row = reference.verb("AUTH" if exchange.verb == "AUTH-RESPONSE" else exchange.verb)
-    if reply is None or row is None or exchange.inferred or not 200 <= reply.code <= 599 or reply.code in _POLICY:
-        return
-    listed = f"{row['success']};{row['intermediate']};{row['errors']}"
-    if str(reply.code) not in re.findall(r"[0-9]+", listed) and not _answers(reply.code, exchange.verb):
+    if reply is not None and not exchange.inferred and not _is_listed(exchange.verb, reply.code):
         yield Hit(f"{reply.code} is not listed for {exchange.verb}; its first digit counts.", line=reply.line)
 
 
-def _answers(code: int, verb: str) -> bool:
-    """Whether the table of reply codes lists this verb for a code."""
-    row = reference.reply_code(code)
-    return row is not None and verb in re.findall(r"[A-Z]+", row["commands"])
+@cache
+def _is_listed(verb: str, code: int) -> bool:
+    """Whether one of the tables of verbs and of reply codes has the two together; what no table can say counts as listed."""
+    row = reference.verb("AUTH" if verb == "AUTH-RESPONSE" else verb)
+    if row is None or not 200 <= code <= 599 or code in _POLICY:
+        return True
+    meaning = reference.reply_code(code)
+    listed = re.findall(r"[0-9]+", f"{row['success']};{row['intermediate']};{row['errors']}")
+    return str(code) in listed or (meaning is not None and verb in re.findall(r"[A-Z]+", meaning["commands"]))
 
 
 @rule(
@@ -304,6 +332,7 @@ def enhanced_code_missing(exchange: Exchange) -> Iterator[Hit]:
     reference="RFC 2034 4; RFC 3463 2",
     advice="Remove it.",
     extra=True,
+    sessions=_misplaced_status,
 )
 def enhanced_code_misplaced(dialog: Dialog) -> Iterator[Hit]:
     """An enhanced status code stands where none belongs, or is malformed.
@@ -381,6 +410,7 @@ def _misplaced(reply: Reply, place: str, *, allowed: bool) -> Iterator[Hit]:
     reference="RFC 5321 4.5.3.1.10",
     advice="Use 452; a client takes 552 for temporary here.",
     extra=True,
+    sessions=sessions_of(Cell(frozenset({"RCPT"}), 552)),
 )
 def too_many_recipients_552(dialog: Dialog) -> Iterator[Hit]:
     """552 says that there are too many recipients; 452 is the code for it.
@@ -432,6 +462,7 @@ def too_many_recipients_552(dialog: Dialog) -> Iterator[Hit]:
     reference="RFC 5321 3.3",
     advice="Verify recipients at RCPT time.",
     extra=True,
+    sessions=sessions_of(Cell(frozenset({".", "BDAT LAST"}), 550)),
 )
 def post_dot_mailbox_error(dialog: Dialog) -> Iterator[Hit]:
     """An unknown recipient is refused only after the message, of which there are several.

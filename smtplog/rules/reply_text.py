@@ -22,6 +22,7 @@ _HOST = re.compile(r".*[.0-9-].*|\[.*\]|(?i:localhost)")
 _KEYWORD_LINE = re.compile(
     r"(?:SIZE|PIPELINING|8BITMIME|STARTTLS|AUTH|DSN|ENHANCEDSTATUSCODES|CHUNKING|HELP|ETRN|VRFY)\b"
 )
+_BARE_CODE = r"^(?:[0-9]{2}[0-35-9]|[0-9][0-24-9]4|[0-24-9]34)[ -]?[ \t]*$"  # not 334, which may be empty
 _LONGEST = 512  # octets, the line end included (RFC 5321 section 4.5.3.1.5)
 _LONGEST_CHALLENGE = 12288  # RFC 4954 section 4
 
@@ -128,6 +129,7 @@ def _is_one_label(text: str, first: str) -> bool:
     reference="RFC 5321 4.2",
     advice="Add a text.",
     extra=True,
+    sessions=replies(_BARE_CODE),
 )
 def reply_without_text(dialog: Dialog) -> Iterator[Hit]:
     """A reply is a code and nothing else.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Reply
 from smtplog.rules.course import (
@@ -21,6 +24,13 @@ from smtplog.rules.course import (
 )
 from smtplog.states import TRANSACTION_STATES
 from smtplog.suspects import disorder, unfinished
+
+
+def _silent(batch: Batch) -> np.ndarray:
+    """The sessions without a command other than QUIT."""
+    pairs = batch.exchanges
+    spoken = np.array([name not in ("QUIT", "") for name in pairs.verbs], np.bool_)[pairs.verb]
+    return np.bincount(pairs.session[spoken], minlength=len(batch.sessions.first)) == 0
 
 
 @rule(
@@ -208,6 +218,7 @@ def _last_reply(dialog: Dialog) -> Reply | None:
     reference="RFC 5321 3.8",
     advice="Nothing; use NOOP or EHLO probes if you want to test more.",
     extra=True,
+    sessions=_silent,
 )
 def empty_session(dialog: Dialog) -> Iterator[Hit]:
     """The client connected, was greeted, and left without a command.
