@@ -137,7 +137,7 @@ class Assembler:
     def add(self, found: Events, last_line: int, *, least: int = 0) -> Batch | None:
         """Take the events up to a line of the log. There is a batch when as much is new as is open, and at least
         ``least`` events; so the work stays linear in the size of the log."""
-        kept = np.flatnonzero(found.kind != NOTE)
+        kept = np.flatnonzero((found.kind != NOTE) | _of_a_client(found))
         if len(kept) < len(found):
             found = found.take(kept)
         if len(found):
@@ -199,6 +199,22 @@ class Assembler:
             horizon = int(lines.max()) - 5 * SILENT_LINES
             self._ordinals = {key: value for key, value in self._ordinals.items() if value[1] >= horizon}
         return ids
+
+
+#: What the clients for typing by hand print themselves: telnet, ``openssl s_client``, ncat.
+_CLIENT_SAYS = (
+    r"^(?:Trying .*\.\.\.|Connected to .*|Escape character is .*|Connection closed by foreign host\.?|Connection to host lost\.?"
+    r"|CONNECTED\([0-9A-F]+\)|Ncat: .*|Connection to .* succeeded!)$"
+)
+
+
+def _of_a_client(found: Events) -> np.ndarray:
+    """Which events are notes that hold the words of such a client; all others are left out of a session."""
+    mask = np.zeros(len(found), np.bool_)
+    notes = np.flatnonzero((found.kind == NOTE) & (events.lengths(found.text) > 0))
+    if len(notes):
+        mask[notes] = events.found(events.take(found.text, notes), _CLIENT_SAYS)
+    return mask
 
 
 def _completed(divided: Sessions, last_line: int, final: bool) -> np.ndarray:

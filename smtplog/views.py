@@ -296,6 +296,9 @@ class _View:
                 line, time = self.batch.local(self.lines[at]), moment(self.times[at])
                 text = "" if kind == OPENED else self.texts[at]
                 found.append(model.Event(KINDS[kind], text, line, time, before))
+            if kind == OPENED and self.texts[at]:  # what the client said as it connected
+                place = self.batch.local(self.lines[at]), moment(self.times[at]), bisect.bisect_left(places, at)
+                found.append(model.Event("note", self.texts[at], *place))
         return found
 
     def _transactions(self, exchanges: list[model.Exchange]) -> list[model.Transaction]:

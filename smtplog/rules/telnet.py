@@ -1,32 +1,22 @@
-"""The traps of typing SMTP by hand: backspaces, cursor keys, slips, headers typed too early."""
+"""Keys and bytes of a terminal in a session, and message text typed by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smtplog import reference
+import numpy as np
+
+from smtplog import events
+from smtplog.batches import Batch
+from smtplog.events import NOTE, OPENED
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.suspects import disorder, unfinished
 
-_HEADERS = ("subject", "from", "to", "date", "cc", "bcc", "message-id", "content-type", "reply-to", "mime-version")
-_QUITS = ("exit", "bye", "close", "logout", "end", "q", "quit()", ".")
-_JOINED = {
-    "HELLO": "HELO",
-    "EHELO": "EHLO",
-    "ELHO": "EHLO",
-    "MAILFROM": "MAIL FROM",
-    "MAILFROM:": "MAIL FROM:",
-    "RCPTTO": "RCPT TO",
-    "RCPTTO:": "RCPT TO:",
-    "RCTP": "RCPT",
-    "DATE": "DATA",
-    "QUITE": "QUIT",
-}
 _ERASE = "\x08\x7f"
 
 
-def _typed(exchange: Exchange) -> str | None:
+def typed(exchange: Exchange) -> str | None:
     """The command line if it was typed in command state."""
     if exchange.command is None or exchange.inferred or exchange.verb in ("AUTH-RESPONSE",) or exchange.state == "auth":
         return None
@@ -88,7 +78,7 @@ def backspace_in_command(dialog: Dialog) -> Iterator[Hit]:
     Reference: RFC 854; RFC 5321 4.1.2
     """
     for i, exchange in enumerate(dialog.exchanges):
-        command = _typed(exchange)
+        command = typed(exchange)
         if command is None or not any(c in _ERASE for c in command):
             continue
         meant = intended(command)
@@ -147,7 +137,7 @@ def escape_sequence_in_command(exchange: Exchange) -> Iterator[Hit]:
 
     Reference: RFC 5321 4.1.2
     """
-    command = _typed(exchange)
+    command = typed(exchange)
     if command is None or "\u00ff" in command:  # the options of TEL003 hold controls too
         return
     at = next((i for i, c in enumerate(command) if ord(c) < 32 and c not in "\t" + _ERASE), None)
@@ -189,7 +179,7 @@ def telnet_option_bytes(exchange: Exchange) -> Iterator[Hit]:
 
     Reference: RFC 854; RFC 5321 2.4
     """
-    command = _typed(exchange)
+    command = typed(exchange)
     if command is None:
         return
     at = command.find("\u00ff")
@@ -197,226 +187,60 @@ def telnet_option_bytes(exchange: Exchange) -> Iterator[Hit]:
         yield Hit("Telnet option bytes (IAC) were sent inside a command.", column=at + 1)
 
 
+def _with_chatter(batch: Batch) -> np.ndarray:
+    """The sessions with a note of a client, or with commands that have no reply, as the second of each echoed pair."""
+    found = batch.sessions.events
+    at = np.flatnonzero(np.isin(found.kind, (NOTE, OPENED)))
+    told = at[events.lengths(events.take(found.text, at)) > 0]
+    return unfinished(batch) | (np.bincount(batch.sessions.session[told], minlength=len(batch.sessions.first)) > 0)
+
+
 @rule(
-    "TEL004",
-    "empty-command-line",
+    "TEL010",
+    "client-noise",
     severity="info",
-    party="client",
-    scope="exchange",
-    reference="RFC 5321 4.1.1",
-    advice="Do not press Enter twice.",
-    sessions=disorder,
+    party="unknown",
+    scope="dialog",
+    reference="-",
+    advice="Nothing to do; leave these lines out where you show the log to others.",
+    extra=True,
+    sessions=_with_chatter,
 )
-def empty_command_line(exchange: Exchange) -> Iterator[Hit]:
-    """An empty line was sent where a command was due.
+def client_noise(dialog: Dialog) -> Iterator[Hit]:
+    """The log holds what a Telnet client itself said, or each line of the client twice.
 
-    Why it matters: most servers answer it with 500, and whoever counts replies by eye is one off from there on.
+    Why it matters: these lines were never sent. smtplog leaves them out; other readers may take them for SMTP.
 
     Flagged::
 
+        *: text Trying 192.0.2.1...
+        *: text Connected to mx.example.net.
+        *: text Escape character is '^]'.
         S: 220 mx.example.net ESMTP ready
         C: EHLO client.example.org
         S: 250 mx.example.net
-        C:
-        S: 500 5.5.2 Error: bad syntax
 
     Fine::
 
         S: 220 mx.example.net ESMTP ready
         C: EHLO client.example.org
         S: 250 mx.example.net
-        C: NOOP
-        S: 250 Ok
 
-    What to do: press Enter once.
+    What to do: nothing; for clarity leave these lines out. Where every line stands twice, switch the local echo off.
 
-    Servers: Postfix answers 500 5.5.2, Exchange 500 5.3.3, sendmail 500 5.5.1.
+    Servers: no difference.
 
-    Reference: RFC 5321 4.1.1
+    Reference: -
     """
-    command = _typed(exchange)
-    if command is not None and not command.strip("\0") and exchange.verb == "":
-        refused = exchange.severity == 5
-        yield Hit(
-            "An empty line was sent as a command" + (" and answered as one." if refused else "."),
-            severity="warning" if refused else "info",
-        )
-
-
-@rule(
-    "TEL006",
-    "header-typed-as-command",
-    severity="error",
-    party="client",
-    scope="exchange",
-    reference="RFC 5321 4.1",
-    advice="Send DATA first, wait for 354, then type the header.",
-    sessions=disorder,
-)
-def header_typed_as_command(exchange: Exchange) -> Iterator[Hit]:
-    """A header line was typed where a command was due.
-
-    Why it matters: before DATA and its 354 the server reads commands; Subject: is none.
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: Subject: test
-        S: 500 5.5.2 Error: command not recognized
-
-    Fine::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: Subject: test
-        C:
-        C: Hello
-        C: .
-        S: 250 Ok queued
-
-    What to do: type DATA, wait for 354, then the header, an empty line and the text.
-
-    Servers: Postfix answers 221 2.7.0 and hangs up; Exchange, Exim, Gmail and sendmail answer 500 or 502.
-
-    Reference: RFC 5321 4.1
-    """
-    command = _typed(exchange)
-    if command is None:
+    note = next((event for event in dialog.events if event.kind == "note"), None)
+    if note is not None:
+        yield Hit(f"A client's own words stand in the log: {caret(note.text)[:80]}", line=note.line)
         return
-    name, colon, _ = command.strip().partition(":")
-    if colon and name.lower() in _HEADERS:
-        yield Hit(f"The header line {name}: was typed as a command; no message text was asked for yet.", column=1)
-
-
-def verb_meant(word: str) -> str | None:
-    """The verb that a mistyped one is nearest to: one slip away, or two in a longer word."""
-    word = word.upper()
-    if word in _JOINED:
-        return _JOINED[word]
-    known = [verb for verb in reference.verbs() if not verb.startswith("X")]
-    if word in known or len(word) < 3 or not word.isascii():
-        return None
-    near = [(slips, verb) for verb in known if (slips := _slips(word, verb)) <= (1 if len(word) <= 4 else 2)]
-    return min(near)[1] if near else None
-
-
-def _slips(one: str, other: str) -> int:
-    """Edit distance with swaps of neighbours."""
-    if abs(len(one) - len(other)) > 2:
-        return 9
-    rows = [list(range(len(other) + 1))]
-    for i, a in enumerate(one, 1):
-        row = [i]
-        for j, b in enumerate(other, 1):
-            best = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                best = min(best, rows[-2][j - 2] + 1)
-            row.append(best)
-        rows.append(row)
-    return rows[-1][-1]
-
-
-@rule(
-    "TEL007",
-    "verb-typo",
-    severity="error",
-    party="client",
-    scope="exchange",
-    reference="RFC 5321 4.1.1",
-    advice="Correct the spelling.",
-    sessions=disorder,
-)
-def verb_typo(exchange: Exchange) -> Iterator[Hit]:
-    """The verb is a known one with a slip in it.
-
-    Why it matters: the server does not guess.
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: RCTP TO:<b@example.net>
-        S: 500 5.5.2 Error: command not recognized
-
-    Fine::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: FROB x
-        S: 500 5.5.2 Error: command not recognized
-
-    What to do: type the verb as RFC 5321 spells it.
-
-    Servers: all answer 500 or 502.
-
-    Reference: RFC 5321 4.1.1
-    """
-    command = _typed(exchange)
-    if not command or not exchange.reply or exchange.reply.code not in (500, 501, 502):
-        return
-    if exchange.reply.code == 501 and exchange.verb not in _JOINED:
-        return
-    word = command.strip().split(" ")[0].partition(":")[0] or command
-    meant = verb_meant(word)
-    if meant:
-        yield Hit(
-            f"{word} is no command; {meant} was probably meant.",
-            column=1,
-            corrected=meant + command.strip()[len(word) :],
-        )
-
-
-@rule(
-    "TEL008",
-    "wrong-quit-word",
-    severity="warning",
-    party="client",
-    scope="exchange",
-    reference="RFC 5321 4.1.1.10",
-    advice="Type QUIT.",
-    sessions=disorder,
-)
-def wrong_quit_word(exchange: Exchange) -> Iterator[Hit]:
-    """The word of another program was typed to leave.
-
-    Why it matters: SMTP knows QUIT only; the session stays open.
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: exit
-        S: 500 5.5.2 Error: command not recognized
-
-    Fine::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: quit
-        S: 221 Bye
-
-    What to do: type QUIT and wait for 221.
-
-    Servers: all answer 500 or 502.
-
-    Reference: RFC 5321 4.1.1.10
-    """
-    command = _typed(exchange)
-    if command and command.strip().lower() in _QUITS:
-        yield Hit(f"{command.strip()} does not end an SMTP session; QUIT does.", column=1, corrected="QUIT")
+    said = [exchange for exchange in dialog.exchanges if exchange.command and not exchange.inferred]
+    pairs = list(zip(said[::2], said[1::2], strict=False))
+    doubled = len(pairs) > 1 and len(said) % 2 == 0 and all(one.command == other.command for one, other in pairs)
+    if doubled and sum(exchange.reply is not None for exchange in said) <= len(pairs) + 1:
+        yield Hit("Every line of the client stands twice: its own echo and that of the terminal.", line=said[0].line)
 
 
 @rule(
