@@ -12,7 +12,7 @@ from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules.course import commands, hit, is_said
-from smtplog.rules.dsn_values import COMMAND, LONGEST_ORCPT, corrected, decoded, fault, parameters, sound
+from smtplog.rules.dsn_values import COMMAND, LONGEST_ORCPT, NOTIFICATIONS, corrected, decoded, fault, parameters
 from smtplog.suspects import per_batch, verbs
 
 # -- which sessions
@@ -31,12 +31,19 @@ def _sessions(batch: Batch, rows: np.ndarray) -> np.ndarray:
     return np.bincount(batch.exchanges.session[rows], minlength=len(batch.sessions.first)) > 0
 
 
+#: What the grammar allows and these rules do not: the other command, a value cut in two by a space, no address.
+_SUSPECT = (
+    r"(?i)^MAIL .*[> \t](?:NOTIFY|ORCPT)(?:[= \t]|$)|^RCPT .*[> \t](?:RET|ENVID)(?:[= \t]|$)"
+    rf"|[ \t](?:{'|'.join(NOTIFICATIONS)})(?:[ \t,]|$)|;(?:[ \t]|$)"
+)
+
+
 @per_batch
 def _broken(batch: Batch) -> np.ndarray:
     """The sessions with one of the four that is not well-formed, or on the wrong command."""
     rows, lines = _asking(batch)
-    good = events.found(lines, sound("MAIL")) | events.found(lines, sound("RCPT"))
-    return _sessions(batch, rows[~good | (events.lengths(lines) > LONGEST_ORCPT)])
+    suspect = batch.sessions.odd[batch.exchanges.event[rows]] | events.found(lines, _SUSPECT)
+    return _sessions(batch, rows[suspect | (events.lengths(lines) > LONGEST_ORCPT)])
 
 
 def _broken_or_submitted(batch: Batch) -> np.ndarray:

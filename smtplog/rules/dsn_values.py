@@ -1,15 +1,15 @@
-"""The parameters of delivery status notifications as they were typed: where each stands, where its value breaks, and how it
-should have been written (RFC 3461 section 4). No rule is registered here.
+"""The parameters of delivery status notifications as they were typed: where each stands, where it breaks, and how it should
+have been written (RFC 3461 section 4). What is right stands in ``grammars/command.lark``. No rule is registered here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from smtplog import reference
+from smtplog import reference, syntax
 
 #: Parameter → the command that it belongs to.
 COMMAND = {"RET": "MAIL", "ENVID": "MAIL", "NOTIFY": "RCPT", "ORCPT": "RCPT"}
@@ -19,7 +19,6 @@ NOTIFICATIONS = ("SUCCESS", "FAILURE", "DELAY", "NEVER")
 
 _WORD = re.compile(r"[^ \t]+")
 _PATH = re.compile(r'[ \t]*(?:<(?:"(?:[^"\\]|\\.)*"|[^">])*>|[^ \t]+)')
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _UNIT = re.compile(r"\+[0-9A-Fa-f]{2}|.", re.DOTALL)
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]+;")
 
@@ -38,10 +37,6 @@ class Parameter:
     def written(self) -> str:
         """As it should stand in a message: without spaces."""
         return self.name if self.value is None else f"{self.name}={self.value}"
-
-    def at(self, place: int) -> int:
-        """The column of a place in the value; where spaces are inside, the place cannot be told better than by them."""
-        return self.gap or self.column + len(self.name) + 1 + place
 
 
 def parameters(command: str) -> Iterator[Parameter]:
@@ -71,87 +66,29 @@ def _goes_on(name: str, text: str, word: str) -> bool:
     return text.endswith(("=", ";")) and "=" not in word and not reference.parameter(word)
 
 
-# -- faults: column, and what was expected there
+# -- faults
+
+
+#: The command lines that the grammar is asked about, up to the parameter.
+_LINES = {"MAIL": "MAIL FROM:<> ", "RCPT": "RCPT TO:<postmaster> "}
 
 
 def fault(parameter: Parameter) -> tuple[int, str] | None:
-    """Where a parameter breaks, and what was expected instead; None if it is well-formed."""
-    value = parameter.value
-    if not value:
-        end = parameter.column + len(parameter.name) + (value is not None)
-        return end, f"{parameter.name} comes without a value; {_WANTED[parameter.name]}"
+    """Where a parameter breaks, and a sentence that tells what was expected there; None if it is well-formed."""
     if parameter.gap is not None:
         return parameter.gap, f"A space stands inside {parameter.written}; the value is one word"
-    found = _FAULTS[parameter.name](value)
-    return (parameter.at(found[0]), found[1]) if found else None
-
-
-_WANTED = {
-    "NOTIFY": "expected is NEVER, or a list of SUCCESS, FAILURE and DELAY",
-    "RET": "expected is FULL or HDRS",
-    "ENVID": "expected is an identifier as xtext",
-    "ORCPT": "expected is a type such as rfc822, a semicolon and the address as xtext",
-}
-
-
-def _notify(value: str) -> tuple[int, str] | None:
-    place = 0
-    for word in (words := value.split(",")):
-        if word.upper() not in NOTIFICATIONS:
-            told = f"NOTIFY={value} has an empty place in its list" if not word else f"NOTIFY does not know {word}"
-            return place, f"{told}; {_WANTED['NOTIFY']}"
-        if word.upper() == "NEVER" and len(words) > 1:
-            return place, f"NEVER stands alone; NOTIFY={value} asks for it and for others"
-        place += len(word) + 1
+    before = _LINES[COMMAND[parameter.name]]
+    found = syntax.fault(before + parameter.written)
+    if found is not None:
+        found = replace(found, column=found.column - len(before) + parameter.column - 1)
+        return found.column, f"{parameter.written[:100]}: {found.told}"
+    value = parameter.value or ""
+    if parameter.name == "ORCPT" and value.endswith(";"):
+        return parameter.end + 1, f"{parameter.written} names no address"
+    if parameter.name == "ORCPT" and len(value) > LONGEST_ORCPT:
+        place = parameter.column + len("ORCPT=") + LONGEST_ORCPT
+        return place, f"ORCPT has {len(value)} characters; {LONGEST_ORCPT} are allowed"
     return None
-
-
-def _ret(value: str) -> tuple[int, str] | None:
-    return None if value.upper() in ("FULL", "HDRS") else (0, f"RET={value} is unknown; {_WANTED['RET']}")
-
-
-def _xtext(name: str, value: str, start: int) -> tuple[int, str] | None:
-    match = _XTEXT.match(value, start)
-    place = match.end() if match else start
-    if place == len(value):
-        return None
-    if value[place] == "+":
-        if re.match(r"[0-9A-Fa-f]{2}", value[place + 1 : place + 3]):
-            return place, f"The hexadecimal digits of {value[place : place + 3]} in {name} must be upper case"
-        return place, f"A plus sign in {name} is written +2B (xtext)"
-    return (
-        place,
-        f"The character {value[place]!r} in {name} is not allowed as it stands; xtext writes it {_coded(value[place])}",
-    )
-
-
-def _envid(value: str) -> tuple[int, str] | None:
-    if bad := _xtext("ENVID", value, 0):
-        return bad
-    units = list(_UNIT.finditer(value))
-    if len(units) <= LONGEST_ENVID:
-        return None
-    return units[LONGEST_ENVID].start(), f"ENVID has {len(units)} characters; {LONGEST_ENVID} are allowed"
-
-
-def _orcpt(value: str) -> tuple[int, str] | None:
-    match = _ADDRESS_TYPE.match(value)
-    if match is None:
-        return 0, f"ORCPT has no address type and semicolon before the address; {_WANTED['ORCPT']}"
-    if match.end() == len(value):
-        return match.end(), f"ORCPT={value} names no address; {_WANTED['ORCPT']}"
-    bad = None if match[0].lower() == "utf-8;" and not value.isascii() else _xtext("ORCPT", value, match.end())
-    if bad is None and len(value) > LONGEST_ORCPT:
-        return LONGEST_ORCPT, f"ORCPT has {len(value)} characters; {LONGEST_ORCPT} are allowed"
-    return bad
-
-
-_FAULTS: dict[str, Callable[[str], tuple[int, str] | None]] = {
-    "NOTIFY": _notify,
-    "RET": _ret,
-    "ENVID": _envid,
-    "ORCPT": _orcpt,
-}
 
 
 # -- the line as it should have been
@@ -216,12 +153,3 @@ def _coded(character: str) -> str:
 def decoded(text: str) -> str:
     """What an xtext says."""
     return _UNIT.sub(lambda m: chr(int(m[0][1:], 16)) if len(m[0]) == 3 else m[0], text)
-
-
-def sound(verb: str) -> str:
-    """A regular expression (RE2) for the MAIL or RCPT lines at which no rule of these parameters has anything to find: those
-    of ``data/mail_parameters.csv`` only, each with a value that it allows."""
-    rows = [row for row in reference.table("mail_parameters") if verb in row["command"].split(";")]
-    dsn = [f"(?i:{row.key})={row['value_regex'].strip('^$')}" for row in rows if row.key in COMMAND]
-    others = sorted({row.key for row in reference.table("mail_parameters")} - COMMAND.keys())
-    return f"^(?i:{verb} )[^<>]*<[^ <>]*>(?: (?:(?i:{'|'.join(others)})(?:=[!-~]*)?|{'|'.join(dsn)}))*$"
