@@ -58,6 +58,8 @@ _precedes("DEL005 DEL006", "DEL001 DEL004")
 _precedes("DEL010 TIM007", "SEQ009")
 _precedes("TEL005", "DAT008")
 _precedes("DAT005", "DAT004")
+_precedes("TEL004", "DAT003")
+_precedes("DSN001 DSN002 DSN003 DSN004", "EXT009")
 _precedes("TIM002", "DEL009 SEQ001 EXT004")
 
 #: rule → those that tell its whole story already, wherever in the dialog they stand.

@@ -49,8 +49,7 @@ def disorder(batch: Batch) -> np.ndarray:
     """The sessions that are not in order, however they ended."""
     sessions, pairs = batch.sessions, batch.exchanges
     n = len(sessions.first)
-    marked = has_content(sessions)
-    marked |= np.bincount(sessions.session[sessions.odd | _odd_reply_lines(batch)], minlength=n) > 0
+    marked = np.bincount(sessions.session[sessions.odd | _odd_reply_lines(batch)], minlength=n) > 0
     marked |= np.bincount(sessions.session[_failed_handshakes(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_out_of_order(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_command_for_answer(batch)], minlength=n) > 0

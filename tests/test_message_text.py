@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtplog import read
-from smtplog.findings import BOOK, book
+from smtplog.findings import BOOK, book, chosen
 from smtplog.formats.notation import raw_lines
+from smtplog.judging import check
 from smtplog.lines import END_OCTETS
 
 book()
@@ -50,6 +51,38 @@ def test_raw_octets_are_all_kept(octets: bytes) -> None:
     for text, end, flags in raw_lines(escaped(kept)):
         total += len(text.encode("latin-1" if flags & 4 else "utf-8")) + END_OCTETS[end]
     assert total == len(kept)
+
+
+PIECES = [
+    "a: b",
+    "From: x",
+    "Date : y",
+    " folded",
+    "\t",
+    "",
+    "text",
+    ": z",
+    ".x",
+    "..",
+    "é",
+    "x" * 999,
+    "Received: q",
+    ". ",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), min_size=1, max_size=4), st.booleans())
+def test_the_marks_pass_over_no_fault(messages: list[list[str]], limited: bool) -> None:
+    """What the rules see of the sessions that the marks leave is what they would see of all."""
+    dialog = DATA.replace("S: 250-mx.example.net", "S: 250-mx.example.net\nS: 250-SIZE 40") if limited else DATA
+    path = Path(FOLDER.name) / "many.dialog"
+    texts = ("".join(f"C: {line}\n" for line in lines) for lines in messages)
+    path.write_text(
+        "".join(f"*: connect\n{dialog}{text}{END}C: QUIT\nS: 221 Bye\n" for text in texts), encoding="utf-8"
+    )
+    rules = chosen(("DAT", "TEL005", "EXT006"))
+    log = read(path)
+    assert list(log.check(rules)) == [each for dialog in log for each in check(dialog, rules)]
 
 
 TEXT = st.binary(min_size=1, max_size=60).map(lambda octets: b"a" + octets.translate(None, b"\r\n\0") + b"\r\n")

@@ -13,7 +13,7 @@ from smtplog.findings import Hit, rule
 from smtplog.model import Content, Dialog, Exchange, Transaction
 from smtplog.rules.course import commands, hit, verb_of
 from smtplog.rules.extensions import parameters
-from smtplog.suspects import sessions_of, texts, verbs
+from smtplog.suspects import sessions_of, text_lines, texts, verbs
 
 _LIMIT = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([0-9]{1,9})", re.IGNORECASE)
 
@@ -29,8 +29,8 @@ def _size(text: str | None) -> int:
 
 
 def _too_big(batch: Batch) -> np.ndarray:
-    """The sessions that declare more than the server takes, or of which the log holds message text."""
-    marked = texts(batch)
+    """The sessions that declare more than the server takes, or whose message text is longer."""
+    marked = np.zeros(len(batch.sessions.first), np.bool_)
     limits = np.array([_size((each.get("SIZE", "") + " ").split(" ")[0]) for each in batch.offers.keywords], np.int64)
     if not (limits > 0).any():
         return marked
@@ -42,7 +42,13 @@ def _too_big(batch: Batch) -> np.ndarray:
     limit = np.append(limits, 0)[batch.offers.kind[rows]]
     over = (limit > 0) & (events.whole_numbers(groups["size"]) > limit)
     marked[batch.exchanges.session[rows[over]]] = True
-    return marked
+    said, lines = text_lines(batch)
+    session = batch.sessions.session[said]
+    size = np.bincount(session, events.lengths(lines) + 2, len(marked))
+    least_of = np.full(len(marked), np.inf)
+    limit = np.append(limits, 0)[batch.offers.kind]
+    np.minimum.at(least_of, batch.exchanges.session[limit > 0], limit[limit > 0])
+    return marked | (size > least_of)
 
 
 def _limited(batch: Batch) -> np.ndarray:

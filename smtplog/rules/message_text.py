@@ -1,9 +1,8 @@
-"""What the text of a message holds: its lines, its octets, its header (RFC 5321 section 4.5.3.1.6, RFC 5322, RFC 6152)."""
+"""What the text of a message holds: its lines and its octets (RFC 5321 section 4.5.3.1.6, RFC 6152)."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,15 +10,13 @@ import numpy as np
 from smtplog import events
 from smtplog.batches import Batch
 from smtplog.findings import Hit, Severity, rule
-from smtplog.model import Content, Dialog, Exchange
-from smtplog.rules.telnet import caret, is_header
-from smtplog.suspects import text_lines, texts, texts_with
+from smtplog.model import Dialog, Exchange
+from smtplog.rules.telnet import caret
+from smtplog.suspects import text_lines, texts_with
 
 _LONGEST = 998  # octets without CRLF
-_MANY_HOPS, _LOOP = 25, 100
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_ONCE = ("date", "from", "subject", "message-id")
 
 
 def _with_long_lines(batch: Batch) -> np.ndarray:
@@ -27,15 +24,6 @@ def _with_long_lines(batch: Batch) -> np.ndarray:
     at, lines = text_lines(batch)
     long = at[events.lengths(lines) > _LONGEST]
     return np.bincount(batch.sessions.session[long], minlength=len(batch.sessions.first)) > 0
-
-
-def header(content: Content) -> Iterator[str]:
-    """The names of the header fields of a message, in lower case, up to the first line that is no part of the header."""
-    for i, line in enumerate(content.lines):
-        if is_header(line):
-            yield line.partition(":")[0].rstrip().lower()
-        elif not (i and line[:1] in (" ", "\t") and line.strip()):
-            return
 
 
 @rule(
@@ -246,155 +234,3 @@ def control_character_in_data(exchange: Exchange) -> Iterator[Hit]:
         count = f" ({len(odd)} lines have some)" if len(odd) > 1 else ""
         severity: Severity = "info" if nul is None else "warning"
         yield Hit(f"The message text holds {name}{count}.", line=content.numbers[at], severity=severity)
-
-
-@rule(
-    "DAT008",
-    "missing-required-header",
-    severity="info",
-    party="client",
-    scope="message",
-    reference="RFC 5322 3.6; RFC 5321 3.3",
-    advice="Write From: and Date: lines too, each once.",
-    extra=True,
-    sessions=texts,
-)
-def missing_required_header(exchange: Exchange) -> Iterator[Hit]:
-    """The header lacks From or Date, or has a field twice that may stand once only.
-
-    Why it matters: a message needs both. Relays may refuse it without, and spam filters count it against the sender.
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: Subject: x
-        C:
-        C: hi
-        C: .
-        S: 250 Ok
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: From: a@example.org
-        C: Date: Mon, 1 Jan 2024 00:00:00 +0000
-        C: Subject: x
-        C: Subject: y
-        C:
-        C: hi
-        C: .
-        S: 250 Ok
-
-    Fine::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: From: a@example.org
-        C: Date: Mon, 1 Jan 2024 00:00:00 +0000
-        C:
-        C: hi
-        C: .
-        S: 250 Ok
-
-    What to do: write both lines. A submission server (port 587 or 465) may add what is missing, so nothing is said there.
-
-    Servers: Postfix and Exim accept; Gmail refuses with 550 5.7.1 what has no valid From.
-
-    Reference: RFC 5322 3.6; RFC 5321 3.3
-    """
-    content = exchange.content
-    if content is None or exchange.verb != "." or "submission" in exchange.profiles:
-        return
-    count = Counter(header(content))
-    missing = [name.title() for name in ("from", "date") if not count[name]]
-    double = [name.title() for name in _ONCE if count[name] > 1]
-    faults = [f"lacks {' and '.join(missing)}"] if missing else []
-    faults += [f"has {' and '.join(double)} more than once"] if double else []
-    if faults:
-        yield Hit(f"The header {' and '.join(faults)}.", line=content.line)
-
-
-@rule(
-    "DAT010",
-    "many-received-headers",
-    severity="info",
-    party="operator",
-    scope="message",
-    reference="RFC 5321 6.3",
-    advice="Look for a forwarding loop: the Received lines name the servers that pass the message round.",
-    extra=True,
-    sessions=texts_with(r"^(?i:Received)[ \t]*:", _MANY_HOPS),
-)
-def many_received_headers(exchange: Exchange) -> Iterator[Hit]:
-    """The message has passed very many servers: 25 Received fields or more; 100 mean a loop.
-
-    Why it matters: servers count these fields to stop loops, and refuse a message that has too many.
-
-    Flagged::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: {Received: from x by y*100}
-        C:
-        C: .
-        S: 554 5.4.6 Too many hops
-
-    Fine::
-
-        S: 220 mx.example.net ESMTP ready
-        C: EHLO client.example.org
-        S: 250 mx.example.net
-        C: MAIL FROM:<a@example.org>
-        S: 250 Ok
-        C: RCPT TO:<b@example.net>
-        S: 250 Ok
-        C: DATA
-        S: 354 Start mail input; end with <CRLF>.<CRLF>
-        C: {Received: from x by y*24}
-        C: From: a@example.org
-        C:
-        C: .
-        S: 250 Ok
-
-    What to do: find two servers that forward to each other and break the circle.
-
-    Servers: Postfix stops at 50 (hopcount_limit), Exim at 30 (received_headers_max), sendmail at 25, Exchange at 60.
-
-    Reference: RFC 5321 6.3
-    """
-    content = exchange.content
-    hops = sum(name == "received" for name in header(content)) if content is not None else 0
-    if content is not None and hops >= _MANY_HOPS:
-        loop = hops >= _LOOP
-        message = f"The message has {hops} Received fields{': it runs in a loop' if loop else ''}."
-        yield Hit(message, line=content.line, severity="warning" if loop else "info")

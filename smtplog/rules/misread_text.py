@@ -12,7 +12,7 @@ from smtplog.batches import Batch
 from smtplog.findings import Hit, Severity, rule
 from smtplog.model import Content, Dialog, Exchange
 from smtplog.rules.course import spilled_texts
-from smtplog.rules.telnet import is_header
+from smtplog.rules.message_header import is_header
 from smtplog.suspects import commands, texts, texts_with, verbs
 
 _NOT_UNDERSTOOD = (500, 501, 502)
