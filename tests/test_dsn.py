@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtplog import events
@@ -43,6 +44,7 @@ def is_faultless(line: str) -> bool:
 
 
 @given(lines)
+@example(f"{RCPT} NOTIFY=NEVER RET=2 ,")  # what RET leaves behind when it goes
 def test_a_mended_line_has_no_fault(line: str) -> None:
     mended = corrected(line)
     assert is_faultless(mended), (line, mended)
@@ -64,6 +66,14 @@ def test_a_fault_has_its_column(line: str) -> None:
         assert line[each.column - 1 :].upper().startswith(each.name)
         if found:
             assert each.column < found[0] <= each.end + 1
+
+
+@pytest.mark.parametrize("word", ["RET=x ", "ENVID=+ ", "NOTIFY= ", "=", "RET", "ENVID=" + "x" * 99 + " ", ", "])
+def test_a_long_line_is_no_long_work(word: str) -> None:
+    begun = time.perf_counter()
+    for path in (MAIL, RCPT, "MAIL FROM:<", 'MAIL FROM:<"'):
+        assert corrected(f"{path} {word * (65536 // len(word))}").startswith(path[:9])
+    assert time.perf_counter() - begun < 5
 
 
 @given(st.text(max_size=30))

@@ -91,9 +91,12 @@ def _faults(exchange: Exchange, *names: str) -> Iterator[Hit]:
     command = exchange.command or ""
     if not is_said(exchange) or exchange.verb not in ("MAIL", "RCPT"):
         return
+    told: set[str] = set()
     for parameter in parameters(command):
-        found = fault(parameter) if parameter.name in names and COMMAND[parameter.name] == exchange.verb else None
+        mine = parameter.name in names and COMMAND[parameter.name] == exchange.verb and parameter.name not in told
+        found = fault(parameter) if mine else None
         if found:
+            told.add(parameter.name)
             column, what = found
             yield Hit(f"{what}.", column=column, corrected=corrected(command))
 

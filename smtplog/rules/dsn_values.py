@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
 
 from smtplog import reference, syntax
 
@@ -15,6 +17,8 @@ from smtplog import reference, syntax
 COMMAND = {"RET": "MAIL", "ENVID": "MAIL", "NOTIFY": "RCPT", "ORCPT": "RCPT"}
 #: Longest values: of ENVID in characters, an encoded one counted once (section 4.4); of ORCPT as written (section 4.2).
 LONGEST_ENVID, LONGEST_ORCPT = 100, 500
+#: So many words behind the path are read, and so often a line is mended anew: no line is long work.
+_WORDS, _PASSES = 64, 4
 NOTIFICATIONS = ("SUCCESS", "FAILURE", "DELAY", "NEVER")
 
 _WORD = re.compile(r"[^ \t]+")
@@ -42,7 +46,7 @@ class Parameter:
 def parameters(command: str) -> Iterator[Parameter]:
     """The parameters RET, ENVID, NOTIFY and ORCPT of a MAIL or RCPT line, in the order in which they stand."""
     path = _PATH.match(command, command.find(":") + 1)
-    words = list(_WORD.finditer(command, path.end())) if path and ":" in command else []
+    words = list(islice(_WORD.finditer(command, path.end()), _WORDS)) if path and ":" in command else []
     i = 0
     while i < len(words):
         first = last = words[i]
@@ -83,7 +87,7 @@ def fault(parameter: Parameter) -> tuple[int, str] | None:
         found = replace(found, column=found.column - len(before) + parameter.column - 1)
         return found.column, f"{parameter.written[:100]}: {found.told}"
     value = parameter.value or ""
-    if parameter.name == "ORCPT" and value.endswith(";"):
+    if parameter.name == "ORCPT" and not value.partition(";")[2]:
         return parameter.end + 1, f"{parameter.written} names no address"
     if parameter.name == "ORCPT" and len(value) > LONGEST_ORCPT:
         place = parameter.column + len("ORCPT=") + LONGEST_ORCPT
@@ -94,9 +98,18 @@ def fault(parameter: Parameter) -> tuple[int, str] | None:
 # -- the line as it should have been
 
 
+@lru_cache(1024)
 def corrected(command: str) -> str:
     """The command line with all of the four well written; one that belongs to the other command or whose value nobody can
     guess is left out."""
+    for _ in range(_PASSES):  # what is left out can bring together what a space cuts in two
+        before, command = command, _once_corrected(command)
+        if command == before:
+            break
+    return command
+
+
+def _once_corrected(command: str) -> str:
     verb = command.lstrip()[:4].upper()
     for parameter in reversed(list(parameters(command))):
         if COMMAND[parameter.name] == verb and fault(parameter) is None:
