@@ -53,6 +53,7 @@ _precedes("DSN001 DSN002 DSN003 DSN004 DSN005 DSN006", "SYN015")
 _precedes("EXT003", "EXT001 EXT002")
 _precedes("SEC006", "EXT005 EXT004")
 _precedes("EXT005", "EXT004")
+_precedes("SEC012", "TEL001 TEL002 TEL003 TEL004 TEL006 TEL007 TEL008 SYN017 SYN018 SYN020")
 _precedes("DEL006", "DEL005")
 _precedes("DEL005 DEL006", "DEL001 DEL004")
 _precedes("DEL010 TIM007", "SEQ009")
@@ -68,14 +69,15 @@ _EXPLAINED = {
     "DEL009": {"TIM002"},
     "DAT002": {"DAT005"},
     "DAT003": {"DAT005"},
+    "SEC005": {"SEC007"},
     "SEQ010": {"DAT005", "DAT009"},
 }
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
 #: What an earlier fault makes unavoidable.
 _CONSEQUENCES = ("SEQ002", "SEQ003")
-#: These tell of message text that the server took for commands.
-_OF_MISREAD_TEXT = ("SEQ016", "DAT004", "DAT005", "DAT009")
+#: These tell of message text, or of another protocol, that the server took for commands.
+_OF_MISREAD_TEXT = ("SEQ016", "DAT004", "DAT005", "DAT009", "SEC012")
 #: Families whose exchange rules judge the command line: nothing to say of one that the strict grammar accepts.
 _OF_THE_LINE = ("SYN", "TEL")
 _DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")

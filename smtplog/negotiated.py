@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smtplog import events, reference, speech, states
-from smtplog.events import AS_SENT, SERVER, TLS, Strings
+from smtplog.events import AS_SENT, GAP, OPENED, SERVER, TLS, Strings
+from smtplog.redact import HIDDEN
 from smtplog.sessions import last_before
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 #: Verbs that only servers of one Exchange organisation say to each other.
 _INTERNAL = ("X-EXPS", "X-ANONYMOUSTLS", "XEXCH50")
+#: An AUTH line, or the answer to a 334, whose secret somebody has taken out of the log.
+_REDACTED = (
+    r"^(?:(?i:AUTH|X-EXPS) +(?:[^ ]+ +)?)?"
+    rf"(?:{HIDDEN}|[xX]{{4,}}|\.{{3,}}|…|(?i:redacted|hidden|removed|masked|omitted)) *$"
+)
+#: A 220 that answers STARTTLS, not a connection.
+_STARTS_TLS = r"(?i)^220[ -](?:2\.0\.0 )?(?:ready to start TLS|(?:TLS )?go ahead|begin TLS|SMTP server ready)"
 
 
 def hellos(exchanges: Exchanges) -> np.ndarray:
@@ -167,7 +175,17 @@ def mixed(*columns: np.ndarray) -> np.ndarray:
 
 #: The circumstances that the words of a session tell, in the order of the bits of :func:`flags`. ``text-capture``: the line
 #: ends are those of the log, not of the wire; only raw octets (``C!:``) tell what was sent.
-_TOLD = ("lmtp", "exchange-internal", "verb", "xack-off", "proxied", "text-capture", "implicit-tls")
+_TOLD = (
+    "lmtp",
+    "exchange-internal",
+    "verb",
+    "xack-off",
+    "proxied",
+    "text-capture",
+    "implicit-tls",
+    "redacted",
+    "incomplete",
+)
 
 
 def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
@@ -191,11 +209,32 @@ def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
         says("XCLIENT"),
         np.bincount(sessions.session[sessions.events.flags & AS_SENT > 0], minlength=n) == 0,
         active,
+        _is_redacted(sessions, exchanges),
+        _lacks_something(sessions, exchanges),
     )
     bits = np.zeros(n, np.int64)
     for i, column in enumerate(columns):
         bits |= column.astype(np.int64) << i
     return bits
+
+
+def _is_redacted(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
+    """The sessions whose log hides what was said in AUTH."""
+    n = len(sessions.first)
+    wanted = [i for i, verb in enumerate(exchanges.verbs) if verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE")]
+    at = np.flatnonzero(np.isin(exchanges.verb, wanted) & (exchanges.event >= 0)) if wanted else np.zeros(0, np.int64)
+    if len(at):
+        at = at[events.found(events.take(sessions.events.text, exchanges.event[at]), _REDACTED)]
+    return np.bincount(exchanges.session[at], minlength=n) > 0
+
+
+def _lacks_something(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
+    """The sessions of which the log lacks the beginning or something in between, so that TLS may have begun there."""
+    n, kind = len(sessions.first), sessions.events.kind
+    opened = np.bincount(sessions.session[kind == OPENED], minlength=n) > 0
+    gaps = np.bincount(sessions.session[kind == GAP], minlength=n) > 0
+    begins = opened | (exchanges.greeting >= 0)
+    return gaps | ~begins | (~opened & _greets_with(sessions, exchanges, _STARTS_TLS))
 
 
 def _greets_with(sessions: Sessions, exchanges: Exchanges, pattern: str) -> np.ndarray:
@@ -222,9 +261,15 @@ def circumstances(bits: int, client: str | None, server: str | None) -> frozense
     return frozenset(found)
 
 
+def host(end: str) -> str:
+    """The address, or else the name, of ``192.0.2.7:25``, ``[2001:db8::7]:25`` or ``mx.example.net[192.0.2.7]:25``."""
+    if "[" in end:
+        return end.rpartition("[")[2].partition("]")[0].removeprefix("IPv6:")
+    return end.partition(":")[0] if end.count(":") == 1 else end
+
+
 def _is_loopback(end: str) -> bool:
-    host = end.rpartition(":")[0].strip("[]") if end.count(":") == 1 or "]" in end else end
     try:
-        return ip_address(host or end).is_loopback
+        return ip_address(host(end)).is_loopback
     except ValueError:
-        return (host or end).lower() in ("localhost", "localhost.localdomain")
+        return host(end).lower() in ("localhost", "localhost.localdomain")

@@ -13,7 +13,9 @@ from smtplog import reference
 from smtplog.model import Content, Dialog, Event, Exchange, Reply
 
 MASK = "********"
-_ALREADY = re.compile(r"^(?:\*+|=|<[^<>]*>|\[[^\[\]]*\]|)$")
+#: What programs write where a secret was (RE2): ``********``, ``<hidden>``, ``[credentials hidden]``.
+HIDDEN = r"\*{2,}|<[^<>]*>|\[[^\[\]]*\]"
+_ALREADY = re.compile(rf"^(?:{HIDDEN}|\*|=|)$")
 _LEAST = 4  # shorter values are masked in AUTH lines only
 
 

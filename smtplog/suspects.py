@@ -50,7 +50,7 @@ def disorder(batch: Batch) -> np.ndarray:
     sessions, pairs = batch.sessions, batch.exchanges
     n = len(sessions.first)
     marked = np.bincount(sessions.session[sessions.odd | _odd_reply_lines(batch)], minlength=n) > 0
-    marked |= np.bincount(sessions.session[_failed_handshakes(batch)], minlength=n) > 0
+    marked |= np.bincount(sessions.session[failed_handshakes(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_out_of_order(batch)], minlength=n) > 0
     marked |= np.bincount(pairs.session[_command_for_answer(batch)], minlength=n) > 0
     greeted = pairs.greeting >= 0
@@ -253,7 +253,7 @@ def _ports(batch: Batch) -> np.ndarray:
     return bits
 
 
-_LOOPBACK = r"^(?:127\.|\[?::1\]?(?::|$)|(?i:localhost))"
+_LOOPBACK = r"(?:^|\[)(?:127\.|(?:IPv6:)?::1(?:\]|$)|(?i:localhost))"
 
 
 # -- the order of a dialog
@@ -274,7 +274,7 @@ def _command_for_answer(batch: Batch) -> np.ndarray:
     return at[np.array([reference.verb(speech.split(line)[0]) is not None for line in lines], np.bool_)]
 
 
-def _failed_handshakes(batch: Batch) -> np.ndarray:
+def failed_handshakes(batch: Batch) -> np.ndarray:
     """Positions of the notes of TLS handshakes that failed."""
     found = batch.sessions.events
     at = np.flatnonzero(found.kind == TLS)
