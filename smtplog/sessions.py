@@ -164,10 +164,11 @@ def _unheeded(sessions: Sessions, dots: np.ndarray, client: np.ndarray, server: 
     reply follows at once: the server read on."""
     found = sessions.events
     known = (found.flags & AS_SENT) > 0
-    if not (dots & known).any():
+    if not known.any():
         return np.zeros(0, np.int64)
     before = last_before(client | server, sessions.first[sessions.session])
     whole = (found.eol == CRLF) & (events.lengths(found.text) == 1)
+    known |= (before >= 0) & known[before]
     at = np.flatnonzero(dots & known & ~(whole & ((before < 0) | ~client[before] | (found.eol[before] == CRLF))))
     said = np.flatnonzero(client | server)
     after = np.append(said, -1)[np.searchsorted(said, at, side="right")]

@@ -297,7 +297,7 @@ def smuggling_terminator(dialog: Dialog) -> Iterator[Hit]:
             continue
         command = next((line for line in dot.rest if _is_command(line)), None)
         severity: Severity = "error" if command else "warning"
-        follows = f"{command[:60]} follows it as if it were a command" if command else "text follows it"
+        follows = f"a line that reads as {speech.split(command)[0]} follows it" if command else "text follows it"
         obeyed = "; the server took it for the end of the message" if dot.obeyed else ""
         message = f"{dot.sequence} stands in the message, which only CRLF.CRLF ends, and {follows}{obeyed}."
         party: Party = "server" if dot.obeyed else "client"

@@ -226,12 +226,9 @@ def bdat_size_mismatch(dialog: Dialog) -> Iterator[Hit]:
         following = dialog.exchanges[i + 1] if i + 1 < len(dialog.exchanges) else None
         if i + 1 in spilled:
             lines = spilled[i + 1] - i
-            what = "a line" if lines == 1 else f"{lines} lines"
-            yield Hit(
-                f"BDAT announced {size} octets; {what} more came and were read as commands.",
-                exchange=i + 1,
-                line=exchange.line,
-            )
+            what = "one line more was" if lines == 1 else f"{lines} lines more were"
+            message = f"BDAT announced {size} octets; {what} sent and read as commands."
+            yield Hit(message, exchange=i + 1, line=exchange.line)
         elif _counts(exchange, dialog) and sent != size:
             yield Hit(f"BDAT announced {size} octets, and {sent} were sent.", exchange=i, line=exchange.line)
         elif following is not None and _is_surplus(following):
