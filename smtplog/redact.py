@@ -56,6 +56,11 @@ def masking(dialog: Dialog) -> re.Pattern[str] | None:
     return _pattern(secrets(dialog))
 
 
+def hidden(value: str) -> bool:
+    """Whether the log itself masks a value: ``***``, ``<hidden>``, ``[redacted]``."""
+    return bool(_ALREADY.match(value))
+
+
 def _is_auth(exchange: Exchange) -> bool:
     return exchange.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE")
 
