@@ -52,7 +52,7 @@ def hello_argument_missing(exchange: Exchange) -> Iterator[Hit]:
         verb = exchange.verb
         yield Hit(
             f"{verb} comes without a host name; expected: a space and the name of the client.",
-            column=len(command) + 1,
+            column=len(command.rstrip()) + 1,
             corrected=f"{verb} client.example.org",
         )
 

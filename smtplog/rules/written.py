@@ -102,7 +102,11 @@ def _in_path(path: Path, found: Fault) -> str | None:
     address = inner[0]
     if not address.strip():
         return "SYN012" if path.verb == "RCPT" else "SYN009"
-    if found.found in ("<", "(") or (found.found in (",", ";") and "@" in address[address.find(found.found) :]):
+    if (
+        found.found in ("<", "(")
+        or ("<" in address and '"' not in address)
+        or (found.found in (",", ";") and "@" in address[address.find(found.found) :])
+    ):
         return "SYN022"
     if found.part == "local":
         return "SYN014" if found.found == ">" and "@" not in address else "SYN009"
