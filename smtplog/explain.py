@@ -35,12 +35,15 @@ class Explanation:
 
 
 def explain(words: str) -> Explanation:
-    """What a code, a reply line, a verb or command line, a keyword, a parameter, a mechanism or a rule means.
+    """What a code, a reply line, a verb or command line, a keyword, a parameter, a mechanism, a rule or an event of
+    Suricata or Zeek means.
 
     Raises UsageError for what is none of these; it names what comes near.
     """
     words = " ".join("".join(c if c.isprintable() else " " for c in words[:_LONGEST]).split())
-    entries = _reply(words) or _status(words) or _rule(words) or _words(words) or _quoted(words)
+    entries = (
+        _reply(words) or _status(words) or _rule(words) or _peer_event(words) or _words(words) or _quoted(words)
+    )
     if not entries:
         raise UsageError(
             f"{words[:80]!r} is no code, verb, keyword, parameter or rule that is known here{_near(words)}"
@@ -233,6 +236,18 @@ def _rule(words: str) -> list[Entry]:
     return []
 
 
+def _peer_event(words: str) -> list[Entry]:
+    """What Suricata or Zeek calls a fault, and the rules that tell of it here."""
+    row = reference.peer_event(words)
+    if row is None:
+        return []
+    codes = row["rules"].split()
+    fields = {"here": ", ".join(codes) or "no rule", "why": row["note"], "source": row.source}
+    title = f"{row['tool']}: {row.key}"
+    rules = [_without(entry, "manual") for code in codes for entry in _rule(code)]
+    return [Entry(title, {name: value for name, value in fields.items() if value}), *rules]
+
+
 def _words(words: str) -> list[Entry]:
     first, argument = speech.split(words)
     name = first.partition("=")[0]
@@ -309,6 +324,7 @@ def _near(words: str) -> str:
         for table in ("command_verbs", "smtp_extensions", "mail_parameters", "auth_mechanisms")
         for row in reference.table(table)
     ]
+    names += [row.key.upper() for row in reference.table("peer_events")]
     names += [rule.code for rule in book().values()] + [rule.name for rule in book().values()]
     near = difflib.get_close_matches(words.upper()[:80], names, 3) or difflib.get_close_matches(
         words.lower()[:80], names, 3

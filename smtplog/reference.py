@@ -146,6 +146,11 @@ def mechanism(name: str) -> Row | None:
     return _index("auth_mechanisms").get(name.upper())
 
 
+def peer_event(name: str) -> Row | None:
+    """What Suricata or Zeek calls a fault, by its name there; ``smtp.`` before those of Suricata makes no difference."""
+    return _index("peer_events").get(name.upper().removeprefix("SMTP."))
+
+
 @cache
 def _banners() -> tuple[tuple[re.Pattern[str], str], ...]:
     rows = [row for row in table("server_banners") if row["where"] == "greeting"]

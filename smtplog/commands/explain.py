@@ -17,7 +17,8 @@ def command(
     output_format: OutputFormat = "text",
     output: Output = None,
 ) -> None:
-    """Explain what a person has in hand: a code, a reply line, a verb, an EHLO keyword, a parameter, a mechanism, a rule."""
+    """Explain what a person has in hand: a code, a reply line, a verb, an EHLO keyword, a parameter, a mechanism, a rule, an
+    event of Suricata or Zeek."""
     from smtplog.explain import explain
 
     one_of(output_format, "text", "json")

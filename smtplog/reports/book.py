@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from smtplog import reference
 from smtplog.findings import Rule
 from smtplog.manual import Manual
 
@@ -86,6 +87,21 @@ def chapters(rules: Sequence[Rule]) -> Iterator[str]:
         yield f"## {_title(family)}"
         for each in members:
             yield markdown(each)
+    if len(families) > 1:
+        yield from _peers(rules)
+
+
+def _peers(rules: Sequence[Rule]) -> Iterator[str]:
+    """The table of what Suricata and Zeek call the same faults."""
+    names = {each.code: each.name for each in rules}
+    yield "## What others call it"
+    yield "The events of Suricata and Zeek, the rules that tell of the same here, or why none does."
+    lines = ["| event | of | rules | note |", "| --- | --- | --- | --- |"]
+    for row in reference.table("peer_events"):
+        codes = row["rules"].split()
+        links = [f"[{code}](#{anchor(f'{code} {names[code]}')})" if code in names else code for code in codes]
+        lines.append(f"| {prose(row.key)} | {prose(row['tool'])} | {', '.join(links)} | {prose(row['note'])} |")
+    yield "\n".join(lines)
 
 
 def _title(family: str) -> str:
