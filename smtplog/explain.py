@@ -41,9 +41,7 @@ def explain(words: str) -> Explanation:
     Raises UsageError for what is none of these; it names what comes near.
     """
     words = " ".join("".join(c if c.isprintable() else " " for c in words[:_LONGEST]).split())
-    entries = (
-        _reply(words) or _status(words) or _rule(words) or _peer_event(words) or _words(words) or _quoted(words)
-    )
+    entries = _reply(words) or _status(words) or _rule(words) or _peer_event(words) or _words(words) or _quoted(words)
     if not entries:
         raise UsageError(
             f"{words[:80]!r} is no code, verb, keyword, parameter or rule that is known here{_near(words)}"
