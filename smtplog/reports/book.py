@@ -22,6 +22,9 @@ FAMILIES = {
 }
 
 
+_OTHERS = "What others call it"
+
+
 def manual_of(rule: Rule) -> Manual:
     """The manual of a rule; a docstring that has not the form (a plug-in's) is all prose."""
     try:
@@ -83,6 +86,8 @@ def chapters(rules: Sequence[Rule]) -> Iterator[str]:
             star = r" \*" if each.extra else ""
             lines.append(f"  - {link}{star}: {prose(manual_of(each).summary)}")
         yield "\n".join(lines)
+    if len(families) > 1:
+        yield f"- [{_OTHERS}](#{anchor(_OTHERS)})"
     for family, members in families.items():
         yield f"## {_title(family)}"
         for each in members:
@@ -94,7 +99,7 @@ def chapters(rules: Sequence[Rule]) -> Iterator[str]:
 def _peers(rules: Sequence[Rule]) -> Iterator[str]:
     """The table of what Suricata and Zeek call the same faults."""
     names = {each.code: each.name for each in rules}
-    yield "## What others call it"
+    yield f"## {_OTHERS}"
     yield "The events of Suricata and Zeek, the rules that tell of the same here, or why none does."
     lines = ["| event | of | rules | note |", "| --- | --- | --- | --- |"]
     for row in reference.table("peer_events"):
