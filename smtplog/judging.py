@@ -409,10 +409,10 @@ def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
 
 def _in_refused_text(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
     """Whether a line is one of a text that was told of already: no command of SMTP stands between the two."""
-    for each, hit in told:
+    for each, hit in reversed(told):  # the one before it is the one that counts
         if each.code in _OF_MISREAD_TEXT and hit.exchange is not None and hit.exchange <= index:
             between = dialog.exchanges[hit.exchange : index + 1]
-            return all(exchange.severity == 5 and verb(exchange.verb) is None for exchange in between)
+            return all(said.severity == 5 and (said.verb == "." or verb(said.verb) is None) for said in between)
     return False
 
 

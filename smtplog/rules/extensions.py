@@ -353,7 +353,8 @@ def auth_mechanism_not_advertised(exchange: Exchange) -> Iterator[Hit]:
     mechanism = exchange.argument.split(" ")[0].upper()
     if exchange.verb == "AUTH" and offered and mechanism and mechanism not in offered and is_said(exchange):
         column = (exchange.command or "").upper().find(mechanism, 4) + 1
-        yield Hit(f"AUTH {mechanism} was sent; the server offers {', '.join(offered)}.", column=column or None)
+        choice = ", ".join(dict.fromkeys(offered))
+        yield Hit(f"AUTH {mechanism} was sent; the server offers {choice}.", column=column or None)
 
 
 @rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from smtplog import reference
@@ -225,7 +226,8 @@ def ehlo_reply_malformed(exchange: Exchange) -> Iterator[Hit]:
     first = (reply.text[0].split() or [""])[0]
     if not _DOMAIN.fullmatch(first):
         yield Hit(f"The EHLO reply begins with {first[:60]!r}, not with the name of the server.", line=reply.line)
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
+    again: dict[str, int] = {}  # keyword → the line where it is said the second time
     for line, text in _lines(reply):
         keyword = text.split(" ")[0]
         name, equals, _ = keyword.partition("=")
@@ -239,5 +241,8 @@ def ehlo_reply_malformed(exchange: Exchange) -> Iterator[Hit]:
             message = f"{keyword[:60]!r} is no keyword: it may hold letters, digits and hyphens only."
             yield Hit(message, line=line, severity="info" if known else None)
         elif keyword.upper() in seen:
-            yield Hit(f"{keyword[:60]} is offered twice.", line=line)
-        seen.add(keyword.upper())
+            again.setdefault(keyword.upper(), line)
+        seen[keyword.upper()] += 1
+    for keyword, line in again.items():
+        times = "twice" if seen[keyword] == 2 else f"{seen[keyword]} times"
+        yield Hit(f"{keyword[:60]} is offered {times}; the parameters belong on one line.", line=line)

@@ -249,7 +249,7 @@ def wrong_reply_class(exchange: Exchange) -> Iterator[Hit]:
     if reply is None or exchange.command is None or exchange.inferred or not verb:
         return
     wrong = (
-        (reply.severity == 3 and verb not in _GOES_ON)
+        (reply.severity == 3 and verb not in _GOES_ON and not (verb == "." and reply.code == 353))  # 353: PRDR
         or (reply.severity == 2 and verb == "DATA")
         or (reply.code == 354 and verb in _LOGS_IN)
         or (reply.code == 334 and verb in ("DATA", "XEXCH50"))

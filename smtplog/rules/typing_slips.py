@@ -251,7 +251,7 @@ def wrong_quit_word(exchange: Exchange) -> Iterator[Hit]:
     Reference: RFC 5321 4.1.1.10
     """
     command = typed(exchange)
-    if command and command.strip().lower() in _QUITS:
+    if command and command.strip().lower() in _QUITS and (command.strip() != "." or exchange.severity == 5):
         yield Hit(f"{command.strip()} does not end an SMTP session; QUIT does.", column=1, corrected="QUIT")
 
 
