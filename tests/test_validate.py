@@ -130,7 +130,7 @@ def test_sarif_columns_only_where_they_are_those_of_the_log(tmp_path: Path) -> N
         (run,) = json.loads(validate(log, "--output-format", "sarif").stdout)["runs"]
         return [r["locations"][0]["physicalLocation"]["region"].get("startColumn") for r in run["results"]]
 
-    assert columns(BAD) == [package.read(BAD).check().__next__().column]
+    assert columns(BAD) == [finding.column for finding in package.read(BAD).check()]
     marked = tmp_path / "marked"
     marked.write_text("S: 220 mx\nC: EHLO x.example.org\nS: 250 mx\nC: MAIL FROM: a@example.org\nS: 501 no\n")
     assert columns(str(marked)) and set(columns(str(marked))) == {None}
@@ -237,18 +237,18 @@ def test_a_baseline_hides_what_is_known(tmp_path: Path, monkeypatch: pytest.Monk
     log, known = tmp_path / "a.log", tmp_path / "known.json"
     log.write_bytes(Path(BAD).read_bytes())
     ran = validate("a.log", "--write-baseline", "known.json")
-    assert ran.exit_code == 0 and ran.stdout.endswith("1 finding in 1 log written to known.json: known from now on\n")
+    assert ran.exit_code == 0 and ran.stdout.endswith("2 findings in 1 log written to known.json: known from now on\n")
     first = known.read_bytes()
     ran = validate("a.log", "--baseline", "known.json")
     assert ran.exit_code == 0
-    assert ran.stdout == "No new findings in 1 log.\n1 known finding hidden by baseline\n"
+    assert ran.stdout == "No new findings in 1 log.\n2 known findings hidden by baseline\n"
     log.write_bytes(b"\r\n\r\n" + log.read_bytes())
     assert validate(str(log), "--baseline", "known.json").exit_code == 0, "lines may move, the path may be absolute"
     assert validate("a.log", "--write-baseline", "known.json").exit_code == 0
     assert known.read_bytes() == first
     log.write_bytes(log.read_bytes() + Path(BAD).read_bytes())
     ran = validate("a.log", "--baseline", "known.json")
-    assert ran.exit_code == 1 and "1 error in 1 log\n1 known finding hidden" in ran.stdout, "one more is new"
+    assert ran.exit_code == 1 and "1 error, 1 info in 1 log\n2 known findings hidden" in ran.stdout, "one more is new"
 
 
 def test_what_is_mended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_what_is_mended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     validate("a.log", "b.log", "--write-baseline", "known.json")
     (tmp_path / "a.log").write_bytes(Path(SEED).read_bytes())
     told = validate("a.log", "b.log", "--baseline", "known.json").stdout
-    assert "1 known finding hidden by baseline\n1 entry of the baseline was not seen any more" in told
+    assert "3 known findings hidden by baseline\n1 entry of the baseline was not seen any more" in told
     assert "not seen" not in validate("b.log", "--baseline", "known.json").stdout, "a.log was not looked at"
     assert "not seen" not in validate("a.log", "--baseline", "known.json", "--select", "SEQ").stdout
 
