@@ -84,13 +84,29 @@ def _replies(sessions: Sessions) -> tuple[np.ndarray, np.ndarray]:
     interrupted = last_before(command, starts) > before
     banner = (sessions.code == 220) & (sessions.code[before] == 220)
     continued &= ~interrupted | banner
-    begins = server & ((coded & ~continued) | (before < 0))
+    begins = server & ((coded & ~continued) | (before < 0)) | _only_answers(sessions, server, coded, command, starts)
     other = server & coded & continued & (sessions.code != sessions.code[before])
     if other.any():  # another code before the last line: a reply of its own where a command waits for one
         waiting = np.cumsum(command) - np.cumsum(begins)
         waiting -= (np.cumsum(command) - np.cumsum(begins) - command + begins)[starts]
         begins |= other & (waiting > 0)
     return np.flatnonzero(begins), np.cumsum(begins) - 1
+
+
+def _only_answers(
+    sessions: Sessions, server: np.ndarray, coded: np.ndarray, command: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    """Lines without a code that are all that answers a command: it stands right before, another right after."""
+    bare = server & ~coded
+    if not bare.any():
+        return bare
+    spoken = server | command
+    before = last_before(spoken, starts)
+    bare &= (before >= 0) & command[before]
+    at = np.flatnonzero(spoken)
+    after = np.append(at, 0)[np.searchsorted(at, np.flatnonzero(bare), side="right")]
+    bare[np.flatnonzero(bare)] = command[after] & (sessions.session[after] == sessions.session[bare])
+    return bare
 
 
 def _goes_on(sessions: Sessions, server: np.ndarray, before: np.ndarray, coded: np.ndarray) -> np.ndarray:

@@ -217,6 +217,11 @@ def without_figures(column: Strings) -> Strings:
     return pc.replace_substring_regex(column, pattern="=[0-9]+( |$)", replacement=r"=\1")
 
 
+def replaced(column: Strings, what: str, by: str) -> Strings:
+    """The same strings with something else in place of a part, wherever it occurs."""
+    return pc.replace_substring(column, pattern=what, replacement=by)
+
+
 def after_last(column: Strings, mark: str) -> Strings:
     """What follows the last occurrence of a mark; the whole string where there is none."""
     parts = pc.split_pattern(column, pattern=mark, max_splits=1, reverse=True)

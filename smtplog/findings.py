@@ -39,7 +39,7 @@ class Hit:
     corrected: str | None = None  #: the command line as it should have been
     advice: str | Callable[[], str | None] | None = None  #: None: the rule's own; a function is asked when it is shown
     final: bool = False  #: the severity already weighs the server's answer: no acceptance downgrade
-    once: bool = False  #: told once a dialog, at the first place
+    once: bool | str = False  #: told once a dialog, at the first place; a word: once for each such word
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 
 from smtplog.batches import Batch
+from smtplog.consequences import without_consequences
 from smtplog.findings import SEVERITIES, Finding, Hit, Marks, Rule, Severity, chosen
 from smtplog.model import Dialog, Exchange
 from smtplog.redact import mask, masking, redact
-from smtplog.reference import verb
 from smtplog.script import excerpt
 from smtplog.suspects import Cell, disorder, distinct, shapes
 
@@ -66,6 +66,12 @@ _precedes("DAT005", "DAT004")
 _precedes("TEL004", "DAT003")
 _precedes("DSN001 DSN002 DSN003 DSN004", "EXT009")
 _precedes("TIM002", "DEL009 SEQ001 EXT004")
+_precedes("SEQ003 SEQ017", "EXT012")
+_precedes("SEQ022", "SEQ024")
+_precedes("SEC001", "SEC007")
+_precedes("EXT001", "DSN005")
+#: What was meant by a line with such bytes in it, nobody knows.
+_precedes("TEL001 TEL002 TEL003", "EXT001 EXT003 EXT006 DSN001 DSN002 DSN003 DSN004 DSN005")
 
 #: rule → those that tell its whole story already, wherever in the dialog they stand.
 _EXPLAINED = {
@@ -75,13 +81,11 @@ _EXPLAINED = {
     "DAT003": {"DAT005"},
     "SEC005": {"SEC007"},
     "SEQ010": {"DAT005", "DAT009"},
+    "SEQ007": {"TEL009", "SEQ009", "DEL010", "TIM007"},
+    "TIM003": {"TEL009"},
 }
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")
-#: What an earlier fault makes unavoidable.
-_CONSEQUENCES = ("SEQ002", "SEQ003")
-#: These tell of message text, or of another protocol, that the server took for commands.
-_OF_MISREAD_TEXT = ("SEQ016", "DAT004", "DAT005", "DAT009", "SEC012")
 #: Families whose exchange rules judge the command line: nothing to say of one that the strict grammar accepts.
 _OF_THE_LINE = ("SYN", "TEL")
 _DOWNGRADED = ("SEQ", "SYN", "EXT", "DSN")
@@ -114,7 +118,7 @@ def judge(dialog: Dialog, rules: tuple[Rule, ...]) -> list[Judged]:
     if not hits:
         return []
     hits.sort(key=lambda pair: (_line(pair[1], dialog), pair[0].code))
-    hits = _unexplained(_without_consequences(_without_losers(_first_only(hits), dialog), dialog))
+    hits = _unexplained(without_consequences(_without_losers(_first_only(hits), dialog), dialog))
     shifted = min((_line(hit, dialog) for each, hit in hits if _shifts(each, hit, dialog)), default=None)
     return [_judged(each, hit, dialog, shifted) for each, hit in hits]
 
@@ -130,16 +134,16 @@ def tally(batch: Batch, rules: tuple[Rule, ...]) -> Counter[tuple[str, str, Seve
     for numbers, said in shaped:
         for what in said:
             found[what] += len(numbers)
-    once: dict[str, list[tuple[int, Rule, Severity]]] = {}
+    places: dict[tuple[str, bool | str], list[tuple[int, Rule, Severity]]] = {}
     for members, hits in _by_kind(batch, rules, ~marked.any):
-        for each, severity, is_once in hits:
-            if is_once:
-                once.setdefault(each.code, []).extend((row, each, severity) for row in members.tolist())
+        for each, severity, once in hits:
+            if once:
+                places.setdefault((each.code, once), []).extend((row, each, severity) for row in members.tolist())
             else:
                 found[each.code, each.name, severity] += len(members)
-    for places in once.values():
+    for group in places.values():
         told: set[int] = set()
-        for row, each, severity in sorted(places, key=lambda place: place[0]):
+        for row, each, severity in sorted(group, key=lambda place: place[0]):
             session = int(batch.exchanges.session[row])
             if session not in told:
                 told.add(session)
@@ -217,13 +221,13 @@ def marks(batch: Batch, rules: tuple[Rule, ...]) -> Marked:
 
 
 #: kind of exchange → rules that have something to say of it, with severity and whether once a dialog; for one set of rules.
-_kinds: dict[int, tuple[tuple[Rule, Severity, bool], ...]] = {}
+_kinds: dict[int, tuple[tuple[Rule, Severity, bool | str], ...]] = {}
 _kinds_of: tuple[Rule, ...] = ()
 
 
 def _by_kind(
     batch: Batch, rules: tuple[Rule, ...], among: np.ndarray
-) -> Iterator[tuple[np.ndarray, tuple[tuple[Rule, Severity, bool], ...]]]:
+) -> Iterator[tuple[np.ndarray, tuple[tuple[Rule, Severity, bool | str], ...]]]:
     """The exchanges that rules have something to say of, kind by kind, in sessions where nothing else is marked."""
     global _kinds_of
     by_row = tuple(each for each in rules if each.rows is not None)
@@ -358,13 +362,12 @@ def _shifts(each: Rule, hit: Hit, dialog: Dialog) -> bool:
 
 
 def _first_only(hits: list[tuple[Rule, Hit]]) -> list[tuple[Rule, Hit]]:
-    told: set[str] = set()
+    told: set[tuple[str, bool | str]] = set()
     kept = []
     for each, hit in hits:
-        if not (hit.once and each.code in told):
+        if not (hit.once and (each.code, hit.once) in told):
             kept.append((each, hit))
-        if hit.once:
-            told.add(each.code)
+        told.add((each.code, hit.once))
     return kept
 
 
@@ -378,42 +381,6 @@ def _without_losers(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[tuple[
     for each, hit in hits:
         fired.setdefault(_line(hit, dialog), set()).add(each.code)
     return [(each, hit) for each, hit in hits if not PRECEDENCE.get(each.code, frozenset()) & fired[_line(hit, dialog)]]
-
-
-def _without_consequences(hits: list[tuple[Rule, Hit]], dialog: Dialog) -> list[tuple[Rule, Hit]]:
-    """One fault, one finding: a missing MAIL or recipient is not told again where an earlier refused command, told
-    already, is the cause and nothing was accepted since."""
-    kept: list[tuple[Rule, Hit]] = []
-    for each, hit in hits:
-        if hit.exchange is not None:
-            if each.code in _CONSEQUENCES and _caused(kept, hit.exchange, dialog):
-                continue
-            if each.family in ("TEL", "SYN") and _in_refused_text(kept, hit.exchange, dialog):
-                continue
-        kept.append((each, hit))
-    return kept
-
-
-def _caused(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
-    for each, hit in told:
-        if hit.exchange is None or hit.exchange >= index or each.severity == "info" or each.family == "DEL":
-            continue
-        cause = dialog.exchanges[hit.exchange]
-        between = dialog.exchanges[hit.exchange + 1 : index]
-        if cause.severity >= 4 and not any(
-            e.severity in (2, 3) and e.verb not in ("NOOP", "HELP", "VRFY") for e in between
-        ):
-            return True
-    return False
-
-
-def _in_refused_text(told: list[tuple[Rule, Hit]], index: int, dialog: Dialog) -> bool:
-    """Whether a line is one of a text that was told of already: no command of SMTP stands between the two."""
-    for each, hit in reversed(told):  # the one before it is the one that counts
-        if each.code in _OF_MISREAD_TEXT and hit.exchange is not None and hit.exchange <= index:
-            between = dialog.exchanges[hit.exchange : index + 1]
-            return all(said.severity == 5 and (said.verb == "." or verb(said.verb) is None) for said in between)
-    return False
 
 
 def _severity(each: Rule, hit: Hit, exchange: Exchange | None) -> Severity:

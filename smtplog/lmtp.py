@@ -16,7 +16,7 @@ def further_replies(
     first: np.ndarray,
     verbs: list[str],
 ) -> np.ndarray:
-    """How many replies more than one each slot is due, for the sessions that said LHLO.
+    """How many replies more than one each slot is due, for the sessions whose LHLO was not refused.
 
     Where the log shows a command after the end of data, the replies between the two belong to it, those aside that were
     still due to earlier commands of its group; where the next command was pipelined, as many as recipients were accepted.
@@ -25,16 +25,19 @@ def further_replies(
     number = {name: i for i, name in enumerate(verbs)}
     ends = [number[name] for name in (".", "BDAT LAST") if name in number]
     replies = first.astype(np.float64)
-    for one in np.unique(session[verb == number["LHLO"]]).tolist():
+    said = np.flatnonzero(verb == number["LHLO"])
+    refused = (answer[said] >= 0) & (sessions.code[first[answer[said]]] >= 400)
+    for one in np.unique(session[said[~refused]]).tolist():
         slots = np.flatnonzero(session == one)
         accepted = due = 0
         heard = int(np.searchsorted(replies, place[slots[0]]))
         last_place = float(np.searchsorted(sessions.session, one, side="right"))
         for i, slot in enumerate(slots.tolist()):
-            if verb[slot] == number.get("MAIL"):
+            done = bool(answer[slot] >= 0 and sessions.code[first[answer[slot]]] // 100 == 2)
+            if verb[slot] == number.get("MAIL") and done:
                 accepted = 0
             elif verb[slot] == number.get("RCPT"):
-                accepted += bool(answer[slot] >= 0 and sessions.code[first[answer[slot]]] // 100 == 2)
+                accepted += done
             elif verb[slot] in ends:
                 after = place[slots[i + 1]] if i + 1 < len(slots) else last_place
                 before = int(np.searchsorted(replies, place[slot]))

@@ -204,7 +204,8 @@ def _opening(talk: _Talk, kind: str) -> None:
 
 
 def _hello(talk: _Talk, kind: str) -> None:
-    name = talk.of("client.example.org", "client", "[192.0.2.9]", "[IPv6:2001:db8::9]", "a.b.c.example")
+    literals = () if kind == "HELO" else ("[192.0.2.9]", "[IPv6:2001:db8::9]")
+    name = talk.of("client.example.org", "client", "a.b.c.example", *literals)
     verb = talk.of(kind, kind, kind.lower())
     talk.hello = kind
     if kind == "HELO":
@@ -331,8 +332,9 @@ def _transaction(talk: _Talk) -> bool:
         _reset(talk, waits=False)
     chunked = "CHUNKING" in talk.offered and talk.often(0.5)
     wide = "SMTPUTF8" in talk.offered and talk.often(0.3)
-    mail = _mail(talk, chunked, wide)
-    if talk.refused():
+    refused = talk.refused()
+    mail = _mail(talk, chunked, wide, refused)
+    if refused:
         refusal = talk.of("550 5.7.1 Sender refused", "451 4.3.0 Try again later", "553 5.1.8 Sender domain unknown")
         code, status, text = refusal.split(" ", 2)
         talk.say("mail", mail, talk.answer(int(code), status, text))
@@ -366,10 +368,10 @@ def _address(talk: _Talk, wide: bool) -> str:
     return f"<{local}@{domain}>"
 
 
-def _mail(talk: _Talk, chunked: bool, wide: bool) -> str:
+def _mail(talk: _Talk, chunked: bool, wide: bool, refused: bool) -> str:
     verb = talk.of("MAIL FROM:", "MAIL FROM:", "mail from:", "Mail From:")
     path = "<>" if talk.often(0.15) and not wide else _address(talk, wide)
-    words = [verb + path]
+    words = [verb + ("<ann@blocked.example>" if refused else path)]
     if wide:
         words.append("SMTPUTF8")
     if "SIZE" in talk.offered and talk.often(0.5):
@@ -399,12 +401,15 @@ def _recipients(talk: _Talk, wide: bool, waits: bool) -> int:
     accepted = 0
     for _ in range(talk.choose.choice((1, 1, 2, 3, 5))):
         path = talk.of(_address(talk, wide), _address(talk, wide), "<postmaster>", "<Postmaster@example.org>")
+        refused = talk.refused()
+        if refused:  # a server that refuses an address refuses it each time
+            path = talk.of("<nobody@example.org>", "<no-one@mail.example.net>")
         words = [talk.of("RCPT TO:", "RCPT TO:", "rcpt to:") + path]
         if "DSN" in talk.offered and talk.often(0.3):
             words.append(talk.of("NOTIFY=NEVER", "NOTIFY=SUCCESS,FAILURE", "NOTIFY=DELAY", "notify=failure"))
         if "DSN" in talk.offered and talk.often(0.2) and path.isascii() and '"' not in path:
             words.append(f"ORCPT=rfc822;{path[1:-1].replace('+', '+2B').replace('=', '+3D')}")
-        if talk.refused():
+        if refused:
             reply = talk.of(
                 "550 5.1.1 User unknown", "450 4.2.0 Mailbox busy", "452 4.2.2 Mailbox full", "550 5.7.1 No"
             )

@@ -14,7 +14,7 @@ FLOORS = (
     "errors model lines sources reference",
     "events grammar speech syntax states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
-    "findings judging rules manual suspects summary explain tables charts jsonview",
+    "findings consequences judging rules manual suspects summary explain tables charts jsonview",
     "transcript",
     "output note overview reports baseline settings commands cli __main__",
 )

@@ -489,6 +489,8 @@ def _trick(exchange: Exchange) -> str | None:
     """What a path or a name holds that has no business there."""
     if exchange.verb in ("MAIL", "RCPT"):
         address = path(exchange.argument)
+        if ">" not in exchange.argument:
+            address = address.partition(" ")[0]  # parameters such as BY=600;R are none of it
         several = address.count("@") > 1 or _ENTITY.search(address)  # as one writes them in a mail program, or in HTML
         local = address.rpartition("@")[0]
         if _SHELL.search(address) or (";" in address and not several):

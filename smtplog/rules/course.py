@@ -137,9 +137,12 @@ def knows_hello(dialog: Dialog, index: int) -> bool:
 
 def _told(dialog: Dialog, index: int, thing: str) -> bool:
     gap = max((event.before for event in dialog.events if event.kind == "gap" and event.before <= index), default=-1)
-    for exchange in reversed(dialog.exchanges[max(gap, 0) : index]):
+    for i in range(index - 1, max(gap, 0) - 1, -1):
+        exchange = dialog.exchanges[i]
         if getattr(after(exchange), thing) is not None:
-            return not _refused_out_of_order(exchange)
+            while i > 0 and exchange.line is not None and dialog.exchanges[i - 1].line == exchange.line:
+                i -= 1  # LMTP answers one command several times
+            return not _refused_out_of_order(dialog.exchanges[i])
         if exchange.reply is None and verb_of(exchange) in _MOVING[thing]:
             return False
     return gap < 0 and starts_with_connection(dialog)

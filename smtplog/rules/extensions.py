@@ -19,6 +19,8 @@ from smtplog.suspects import per_batch, refused, verbs
 
 #: Parameters behind a path: ``SIZE=100 BODY=8BITMIME`` (RFC 5321 section 4.1.2).
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^ ]*))?")
+#: A path, a quoted local part included; ``AUTH=<>`` behind it is a parameter.
+_PATH = re.compile(r'<(?:"(?:[^"\\]|\\.)*"|[^>"])*>')
 #: Verbs that RFC 821 had without an extension, or that SYN021 judges.
 _NO_EXTENSION = ("VRFY", "EXPN", "HELP", "SEND", "SOML", "SAML", "TURN", "VERB", "ONEX")
 _WORDED = re.compile(
@@ -31,7 +33,8 @@ def parameters_of(exchange: Exchange) -> list[tuple[str, str | None, int]]:
     """Keyword in upper case, value, and column from 1 of each parameter of a MAIL or RCPT line; of VRFY and EXPN too."""
     command = exchange.command or ""
     if exchange.verb in ("MAIL", "RCPT"):
-        start = command.rfind(">") + 1 or command.find(" ", command.find(":") + 2)
+        path = _PATH.search(command)
+        start = path.end() if path else command.rfind(">") + 1 or command.find(" ", command.find(":") + 2)
     elif exchange.verb in ("VRFY", "EXPN"):
         start = len(command) - len("SMTPUTF8") if command.upper().endswith(" SMTPUTF8") else -1
     else:
@@ -78,7 +81,7 @@ def parameters(batch: Batch) -> tuple[np.ndarray, Strings]:
     """The MAIL and RCPT exchanges with something behind the path, and that text."""
     pairs = batch.exchanges
     rows = np.flatnonzero(verbs("MAIL", "RCPT")(batch) & (pairs.event >= 0))
-    lines = events.take(batch.sessions.events.text, pairs.event[rows])
+    lines = events.replaced(events.take(batch.sessions.events.text, pairs.event[rows]), "=<>", "=-")
     more = np.flatnonzero(~events.ends_with(lines, ">"))
     return rows[more], events.after_last(events.take(lines, more), ">")
 
@@ -202,6 +205,7 @@ def parameter_not_advertised(exchange: Exchange) -> Iterator[Hit]:
             f"{shown} was sent on {exchange.verb}, but the server did not offer {wanted}{others}.",
             column=column,
             corrected=_without(exchange.command or "", missing),
+            once=" ".join(keywords or (name,)),
         )
 
 
@@ -259,7 +263,7 @@ def verb_not_advertised(exchange: Exchange) -> Iterator[Hit]:
     keywords = (exchange.verb,) if small else keyword_of(exchange.verb)
     if keywords and not any(each in exchange.extensions for each in keywords):
         message = f"{exchange.verb} was sent, but the server's EHLO reply does not list {' or '.join(keywords)}."
-        yield Hit(message, severity="info" if small else None, final=small)
+        yield Hit(message, severity="info" if small else None, final=small, once=exchange.verb)
 
 
 @rule(
@@ -305,9 +309,9 @@ def extension_after_helo(exchange: Exchange) -> Iterator[Hit]:
     if found:
         name, value, column = found[0]
         shown = f"{name}={value}" if value is not None else name
-        yield Hit(f"{shown} was sent in a session that began with HELO: nothing was offered.", column=column)
+        yield Hit(f"{shown} was sent in a session that began with HELO: nothing was offered.", column=column, once=True)
     elif keyword_of(exchange.verb):
-        yield Hit(f"{exchange.verb} was sent in a session that began with HELO: nothing was offered.")
+        yield Hit(f"{exchange.verb} was sent in a session that began with HELO: nothing was offered.", once=True)
 
 
 @rule(

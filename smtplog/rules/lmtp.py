@@ -149,7 +149,7 @@ def lmtp_reply_count(dialog: Dialog) -> Iterator[Hit]:
 
     Reference: RFC 2033 4.2, 4.3
     """
-    if "lmtp" not in dialog.profiles or dialog.replies_only:
+    if "lmtp" not in dialog.profiles or dialog.replies_only or not _speaks_lmtp(dialog):
         return
     for first, last in _ends_of_messages(dialog):
         expected = _accepted_before(dialog, first)
@@ -163,6 +163,12 @@ def lmtp_reply_count(dialog: Dialog) -> Iterator[Hit]:
             message = f"The server accepted {recipients} and gave {given} to the end of the message."
             end = dialog.exchanges[last].reply
             yield hit(first, dialog.exchanges[first], message, end_line=end.end_line if end else None)
+
+
+def _speaks_lmtp(dialog: Dialog) -> bool:
+    """Whether the server knows LMTP: it did not refuse all LHLO."""
+    said = [exchange for exchange in dialog.exchanges if exchange.verb == "LHLO"]
+    return not said or any(exchange.severity not in (4, 5) for exchange in said)
 
 
 def _ends_of_messages(dialog: Dialog) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,8 @@ from smtplog import reference
 from smtplog.batches import Batch
 from smtplog.findings import Hit, Severity, rule
 from smtplog.model import Dialog, Exchange
-from smtplog.rules.course import closed, commands, group_start, hit, knows_hello, session_end, verb_of
+from smtplog.rules.course import after, closed, commands, group_start, hit, knows_hello, session_end, verb_of
+from smtplog.states import HELLO
 
 #: Commands that must end their group (RFC 2920 section 3.1), and STARTTLS (RFC 3207 section 4).
 _LAST = ("EHLO", "HELO", "LHLO", "DATA", "VRFY", "EXPN", "TURN", "QUIT", "NOOP", "STARTTLS", "ETRN", "ATRN", "HELP")
@@ -99,13 +100,11 @@ def pipelining_not_advertised(dialog: Dialog) -> Iterator[Hit]:
 
     Reference: RFC 5321 4.3.1; RFC 2920 3
     """
-    told = set()
     for i, exchange in _judged(dialog):
         group = group_start(dialog, i)
         offered = exchange.extensions is not None and "PIPELINING" in exchange.extensions
-        if group in told or offered or not (exchange.hello or knows_hello(dialog, i)):
+        if offered or not (exchange.hello or (knows_hello(dialog, i) and _hello_said(dialog, i))):
             continue
-        told.add(group)
         before = dialog.exchanges[i - 1]
         name = "the end of the message" if before.verb == "." else before.verb
         farewell = exchange.verb == "QUIT" and before.verb == "." and i + 1 == session_end(dialog)
@@ -115,7 +114,14 @@ def pipelining_not_advertised(dialog: Dialog) -> Iterator[Hit]:
             f"{exchange.verb} was sent before the reply to {name}; the server had not offered PIPELINING.",
             severity="info" if farewell else _severity(dialog, group),
             final=True,
+            once=True,
         )
+
+
+def _hello_said(dialog: Dialog, index: int) -> bool:
+    """Whether the client said any hello before; where it did not, that is its fault (SEQ001)."""
+    tls = max((i for i in range(index) if after(dialog.exchanges[i]).tls), default=-1)
+    return any(exchange.verb in HELLO for exchange in dialog.exchanges[tls + 1 : index])
 
 
 def _severity(dialog: Dialog, group: int) -> Severity | None:

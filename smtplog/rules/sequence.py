@@ -203,6 +203,10 @@ def nested_mail(dialog: Dialog) -> Iterator[Hit]:
     """
     for i, exchange in commands(dialog):
         if exchange.verb in states.MAIL and exchange.state in ("mail", "rcpt") and knows_transaction(dialog, i):
+            cause = origin(dialog, i)
+            opening = dialog.exchanges[cause] if cause >= 0 else None
+            if opening is None or opening.verb not in states.MAIL or opening.severity != 2:
+                continue  # a RCPT opened it, and SEQ002 tells of that
             message = f"{exchange.verb} was sent while a transaction was open. {legal_here(exchange, dialog)}"
             yield hit(i, exchange, message)
 
