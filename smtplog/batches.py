@@ -16,6 +16,7 @@ import numpy as np
 from smtplog import dialogs, events, model, negotiated, sessions, transactions, views
 from smtplog.dialogs import Exchanges
 from smtplog.events import CLIENT, CLOSED, INFERRED, NO_TIME, NOTE, SERVER, Events
+from smtplog.formats.declaration import declaration
 from smtplog.formats.replies_only import inferred_commands, is_replies_only
 from smtplog.sessions import SILENT_LINES, Sessions
 from smtplog.transactions import Transactions
@@ -128,6 +129,7 @@ class Assembler:
     def __init__(self, format: str, *, content_absent: bool) -> None:
         self.format = format
         self.content_absent = content_absent
+        self.by_hand = declaration(format).kind == "capture"
         self.parts: list[Part] = []
         self._open: Events | None = None
         self._fresh: list[Events] = []
@@ -179,7 +181,7 @@ class Assembler:
         transactions.greeting_refused(whole, pairs, done)
         order = np.lexsort((whole.events.line[whole.first], complete))
         ids = self._names(whole, order)
-        hello, flags = negotiated.hellos(pairs), negotiated.flags(whole, pairs)
+        hello, flags = negotiated.hellos(pairs), negotiated.flags(whole, pairs, by_hand=self.by_hand)
         return Batch(self.format, tuple(self.parts), whole, pairs, done, ids, order, hello, flags)
 
     def _names(self, whole: Sessions, order: np.ndarray) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from smtplog.errors import UsageError
@@ -103,10 +104,33 @@ def rule(
     def register(body: Callable[..., Iterable[Hit]]) -> Callable[..., Iterable[Hit]]:
         if code in BOOK:
             raise ValueError(f"rule {code} stands twice in the book: {BOOK[code].name} and {name}")
-        BOOK[code] = Rule(code, name, severity, party, scope, reference, advice, extra, body, sessions, rows, tokens)
+        told = body if _is_own(body) else _guarded(code, body)
+        BOOK[code] = Rule(code, name, severity, party, scope, reference, advice, extra, told, sessions, rows, tokens)
         return body
 
     return register
+
+
+def _is_own(body: Callable[..., Any]) -> bool:
+    return body.__module__.startswith("smtplog.")
+
+
+def _guarded(code: str, body: Callable[..., Iterable[Hit]]) -> Callable[..., Iterable[Hit]]:
+    """A rule of another distribution: what goes wrong in it is said in a sentence that names it."""
+
+    @wraps(body)
+    def guarded(view: Any) -> list[Hit]:
+        try:
+            hits = list(body(view))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+        else:
+            if all(isinstance(hit, Hit) for hit in hits):
+                return hits
+            what = "it gave something that is no Hit"
+        raise UsageError(f"rule {code} of {body.__module__} failed: {what}; update it, or use --ignore {code}")
+
+    return guarded
 
 
 @dataclass(frozen=True, slots=True)

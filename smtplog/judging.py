@@ -38,6 +38,7 @@ def _precedes(winners: str, losers: str) -> None:
 for _i, _winner in enumerate(_TELNET):
     _precedes(_winner, " ".join(_TELNET[_i + 1 :]))
 _precedes(" ".join(_TELNET[:-1]), " ".join(_SLIPS))
+_precedes("TEL001 TEL002 TEL003", "EXT001 EXT003 SYN015")
 _precedes("SEQ005 SEQ023", "SEQ002")
 _precedes("SEQ005 SEQ018 SEQ020", "SEQ003")
 _precedes("SEQ011", "SEQ001")

@@ -185,11 +185,13 @@ _TOLD = (
     "implicit-tls",
     "redacted",
     "incomplete",
+    "by-hand",
 )
 
 
-def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
-    """For each session a number whose bits say which of :data:`_TOLD` hold."""
+def flags(sessions: Sessions, exchanges: Exchanges, *, by_hand: bool) -> np.ndarray:
+    """For each session a number whose bits say which of :data:`_TOLD` hold. ``by_hand``: typed in a terminal, in all
+    likelihood in one that knows no TLS."""
     n = len(sessions.first)
 
     def says(*verbs: str) -> np.ndarray:
@@ -211,6 +213,7 @@ def flags(sessions: Sessions, exchanges: Exchanges) -> np.ndarray:
         active,
         _is_redacted(sessions, exchanges),
         _lacks_something(sessions, exchanges),
+        np.full(n, by_hand),
     )
     bits = np.zeros(n, np.int64)
     for i, column in enumerate(columns):

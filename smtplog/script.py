@@ -7,6 +7,7 @@ and no implied line end. ``C?: `` is a command that the log does not hold. ``*: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,13 +136,33 @@ def excerpt(dialog: Dialog, line: int, end_line: int, column: int | None = None)
         i for i in range(at, len(lines)) if lines[at].exchange is not None and lines[i].exchange == lines[at].exchange
     ]
     last = min(max([at, *same]), at + 5)
-    shown = []
+    shown: list[str] = []
     for i in range(max(at - 2, 0), min(last + 1, len(lines))):
-        text = lines[i].text
-        shown.append(text if len(text) <= 160 else text[:157] + "...")
         if i == at:
-            marker = " " * (text.find(": ") + 2) + (
-                " " * (column - 1) + "^" if column else "^" * min(max(len(text) - 3, 1), 100)
-            )
-            shown.append(marker)
+            shown += _marked(lines[i].text, column)
+        else:
+            shown.append(_cut(lines[i].text))
     return "\n".join(shown)
+
+
+_WIDTH = 160  # characters of a line in an excerpt
+_SPELLED = re.compile(r"\\x[0-9a-f]{2}|\\.|.", re.DOTALL)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+
+
+def _marked(text: str, column: int | None) -> tuple[str, str]:
+    """A line and the marker under the fault: under the column of the command line, however that is spelled, or under all of
+    it. A long line is cut around the fault."""
+    start = text.find(": ") + 2
+    if column is None:
+        return _cut(text), " " * start + "^" * min(max(len(text) - start, 1), 100)
+    at = start + column - 1
+    if text[:start].endswith("!: "):
+        at = start + sum(len(spelled) for spelled in _SPELLED.findall(text[start:])[: column - 1])
+    if at > _WIDTH - 10:
+        cut = at - _WIDTH // 2
+        text, at = f"{text[:start]}...{text[cut:]}", start + 3 + at - cut
+    return _cut(text), " " * at + "^"

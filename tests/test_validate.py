@@ -15,16 +15,20 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import smtplog as package
+from smtplog import read
 from smtplog.cli import app
 from smtplog.findings import Finding, book
 from smtplog.output import printable
 from smtplog.reports import FORMATS
 from smtplog.reports import book as chapters
 from smtplog.reports.sarif import plain, uri
-from smtplog.reports.text import is_marker, windowed
+from smtplog.reports.text import in_cells, is_marker, windowed
+from smtplog.script import escaped, excerpt
 from tests.conftest import TRANSCRIPTS, samples
 from tests.sarif import SCHEMA
 from tests.test_cli import smtplog
@@ -130,7 +134,8 @@ def test_sarif_columns_only_where_they_are_those_of_the_log(tmp_path: Path) -> N
         (run,) = json.loads(validate(log, "--output-format", "sarif").stdout)["runs"]
         return [r["locations"][0]["physicalLocation"]["region"].get("startColumn") for r in run["results"]]
 
-    assert columns(BAD) == [finding.column for finding in package.read(BAD).check()]
+    told = [finding.column for finding in package.read(BAD).check()]
+    assert columns(BAD) == told and any(told)
     marked = tmp_path / "marked"
     marked.write_text("S: 220 mx\nC: EHLO x.example.org\nS: 250 mx\nC: MAIL FROM: a@example.org\nS: 501 no\n")
     assert columns(str(marked)) and set(columns(str(marked))) == {None}
@@ -207,9 +212,38 @@ def test_statistics() -> None:
 def test_a_long_line_is_cut_around_its_marker(column: int) -> None:
     line = "C: " + "".join(chr(65 + i % 26) for i in range(157))
     marker = " " * (column + 2) + "^"
-    before, shown, mark = windowed(["S: 250 ok", line, marker], 60)
+    before, shown, mark = windowed(in_cells(["S: 250 ok", line, marker]), 60)
     assert before == "S: 250 ok" and len(shown) <= 60 and is_marker(mark)
     assert shown[mark.index("^")] == line[column + 2]
+
+
+@given(
+    text=st.text(st.sampled_from("abc<>:= \t\x1b\x00\\{é工e\u0301\u202e"), min_size=1, max_size=300),
+    at=st.floats(0, 1, exclude_max=True),
+    width=st.integers(40, 160),
+)
+def test_the_marker_is_under_the_fault(
+    text: str, at: float, width: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However the command line is spelled, cut and wide: the excerpt marks the character at the column, the terminal too."""
+    command, column = "NOOP " + text, 5 + int(at * len(text)) + 1
+    path = tmp_path_factory.mktemp("marker") / "a.dialog"
+    path.write_text(f"S: 220 mx\nC!: {escaped(command)}\\r\\n\nS: 500 no\n", encoding="utf-8")
+    (dialog,) = read(path, input_format="cs-dialog")
+    assert dialog.exchanges[0].command == command
+    fault = command[column - 1]
+    _, shown, mark, _ = excerpt(dialog, 2, 2, column).split("\n")
+    assert len(shown) <= 160 and shown.startswith("C")
+    spelled = fault if shown[2] == " " else escaped("a" + fault + "a")[1:-1]
+    under = shown[mark.index("^") :]
+    assert under.startswith((spelled, escaped(fault)))
+    line, below = in_cells([shown, mark])
+    assert below.index("^") == len(in_cells([shown[: mark.index("^")]])[0])
+    seen, marked = windowed([line, below], width)
+    cells = in_cells([seen])[0]
+    assert len(cells) <= width and marked.index("^") < width
+    if fault.isascii():
+        assert cells[marked.index("^")].startswith(under[0])
 
 
 # -- what is chosen, what is said by the exit code
@@ -237,18 +271,18 @@ def test_a_baseline_hides_what_is_known(tmp_path: Path, monkeypatch: pytest.Monk
     log, known = tmp_path / "a.log", tmp_path / "known.json"
     log.write_bytes(Path(BAD).read_bytes())
     ran = validate("a.log", "--write-baseline", "known.json")
-    assert ran.exit_code == 0 and ran.stdout.endswith("2 findings in 1 log written to known.json: known from now on\n")
+    assert ran.exit_code == 0 and ran.stdout.endswith("1 finding in 1 log written to known.json: known from now on\n")
     first = known.read_bytes()
     ran = validate("a.log", "--baseline", "known.json")
     assert ran.exit_code == 0
-    assert ran.stdout == "No new findings in 1 log.\n2 known findings hidden by baseline\n"
+    assert ran.stdout == "No new findings in 1 log.\n1 known finding hidden by baseline\n"
     log.write_bytes(b"\r\n\r\n" + log.read_bytes())
     assert validate(str(log), "--baseline", "known.json").exit_code == 0, "lines may move, the path may be absolute"
     assert validate("a.log", "--write-baseline", "known.json").exit_code == 0
     assert known.read_bytes() == first
     log.write_bytes(log.read_bytes() + Path(BAD).read_bytes())
     ran = validate("a.log", "--baseline", "known.json")
-    assert ran.exit_code == 1 and "1 error, 1 info in 1 log\n2 known findings hidden" in ran.stdout, "one more is new"
+    assert ran.exit_code == 1 and "1 error in 1 log\n1 known finding hidden" in ran.stdout, "one more is new"
 
 
 def test_what_is_mended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +292,7 @@ def test_what_is_mended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     validate("a.log", "b.log", "--write-baseline", "known.json")
     (tmp_path / "a.log").write_bytes(Path(SEED).read_bytes())
     told = validate("a.log", "b.log", "--baseline", "known.json").stdout
-    assert "3 known findings hidden by baseline\n1 entry of the baseline was not seen any more" in told
+    assert "1 known finding hidden by baseline\n1 entry of the baseline was not seen any more" in told
     assert "not seen" not in validate("b.log", "--baseline", "known.json").stdout, "a.log was not looked at"
     assert "not seen" not in validate("a.log", "--baseline", "known.json", "--select", "SEQ").stdout
 
@@ -341,13 +375,25 @@ def test_rules_of_others(tmp_path: Path) -> None:
     jsonschema.Draft7Validator(SCHEMA).validate(told)
 
 
-@pytest.mark.parametrize("source", ["import nonsense_of_acme", "1 / 0", ACME.replace("ACME001", "SEQ001")])
+@pytest.mark.parametrize(
+    "source", ["import nonsense_of_acme", "1 / 0", "raise SystemExit(3)", ACME.replace("ACME001", "SEQ001")]
+)
 def test_a_broken_plugin_is_one_sentence(source: str, tmp_path: Path) -> None:
     environment = installed(tmp_path, source)
     for words in (["validate", "--isolated", SEED], ["rules"]):
         ran = with_plugin(environment, *words)
         assert ran.returncode == 2 and not ran.stdout
         assert ran.stderr.count("\n") == 1 and "acme-rules" in ran.stderr and "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("said", ['raise KeyError("no \\x1b[31m")', "yield 5", "return 5"])
+def test_a_rule_that_fails_is_one_sentence(said: str, tmp_path: Path) -> None:
+    environment = installed(tmp_path, re.sub(r"\n    if .*", lambda _: f"\n    {said}\n", ACME, flags=re.DOTALL))
+    for command in ("validate", "analyze"):
+        ran = with_plugin(environment, command, *(["--isolated"] if command == "validate" else []), SEED)
+        assert ran.returncode == 2 and "ACME001 of acme_rules failed" in ran.stderr
+        assert ran.stderr.count("\n") == 1 and "Traceback" not in ran.stderr and "\x1b" not in ran.stderr
+    assert "ACME001" not in with_plugin(environment, "validate", "--isolated", "--ignore", "ACME001", SEED).stderr
 
 
 # -- the rule book as Markdown

@@ -21,7 +21,7 @@ class Text(Form):
         page.line(f"{place} {page.paint(f'{finding.severity} {finding.code}', colour)} {finding.name}{sure}")
         page.wrapped(finding.message, 2)
         excerpt = finding.excerpt.split("\n") if finding.excerpt else []
-        lines = windowed([printable(line) for line in excerpt], page.width - len(_EDGE))
+        lines = windowed(in_cells(excerpt), page.width - len(_EDGE))
         for line, under in zip(lines, [*lines[1:], ""], strict=True):
             style = colour if is_marker(line) else "" if is_marker(under) else "dim"
             page.line(page.paint(_EDGE, "dim") + page.paint(line, style))
@@ -68,25 +68,58 @@ def is_marker(line: str) -> bool:
     return "^" in line and not line.strip(" ^")
 
 
-def windowed(lines: Sequence[str], width: int) -> list[str]:
-    """The lines of an excerpt cut to a width; the faulty one around its marker, so that the marker stays in sight."""
+def in_cells(lines: Sequence[str]) -> list[list[str]]:
+    """The lines of an excerpt as a terminal shows them, one item a cell: a wide character takes two, one that joins the one
+    before it none. The marker stays under what it marks."""
+    shown: list[list[str]] = []
+    for i, line in enumerate(lines):
+        if i and is_marker(line):
+            first, length = line.find("^"), line.count("^")
+            before, marked = lines[i - 1][:first], lines[i - 1][first : first + length]
+            shown.append([" "] * len(_cells(before)) + ["^"] * max(len(_cells(marked)), 1))
+        else:
+            shown.append(_cells(line))
+    return shown
+
+
+def _cells(line: str) -> list[str]:
+    text = printable(line)
+    if text.isascii():
+        return list(text)
+    from rich.cells import cell_len
+
+    cells: list[str] = []
+    for character in text:
+        width = cell_len(character)
+        if width or not cells:
+            cells += [character, *[""] * (width - 1)]
+        else:
+            cells[-1] += character
+    return cells
+
+
+def windowed(lines: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The lines of an excerpt (:func:`in_cells`) cut to a width; the faulty one around its marker, so that the marker stays in
+    sight."""
     shown = []
     for i, line in enumerate(lines):
         under = lines[i + 1] if i + 1 < len(lines) else ""
-        fault, mark = (lines[i - 1], line) if i and is_marker(line) else (line, under)
-        at = mark.find("^") if is_marker(mark) else 0
+        fault, mark = (lines[i - 1], line) if i and is_marker("".join(line)) else (line, under)
+        at = "".join(mark).find("^") if is_marker("".join(mark)) else 0
         start = 0 if at < width - 8 else max(min(at - width // 3, len(fault) - width), 0)
         shown.append(_cut(line, start, width))
     return shown
 
 
-def _cut(line: str, start: int, width: int) -> str:
-    if is_marker(line):
-        return line[start : start + width]
-    cut = line[start : start + width]
+def _cut(line: Sequence[str], start: int, width: int) -> str:
+    cells = list(line[start : start + width])
+    if is_marker("".join(line)):
+        return "".join(cells)
     if start:
-        cut = "..." + cut[3:]
-    return cut[:-3] + "..." if start + width < len(line) else cut
+        cells[:3] = "..."
+    if start + width < len(line):
+        cells[-3:] = "..."
+    return "".join(cell or "" for cell in cells)
 
 
 FORMS = {"text": Text}

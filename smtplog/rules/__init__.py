@@ -20,7 +20,7 @@ def load() -> None:
     for point in entry_points(group="smtplog.rules"):
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = point.dist.name if point.dist else point.value
             raise UsageError(
                 f"the rules of {name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "

@@ -18,6 +18,8 @@ from smtplog.suspects import failed_handshakes, refused, verbs
 
 _STARTS_TLS = ("STARTTLS", "X-ANONYMOUSTLS")
 _CONTENT = ("DATA", "BDAT")
+#: Circumstances in which nobody expects STARTTLS: Telnet cannot do it, and nobody listens inside a host.
+_WITHOUT_TLS = frozenset({"implicit-tls", "loopback", "by-hand"})
 #: A keyword that a firewall has written over, its length kept.
 _OVERWRITTEN = re.compile(r"(?:X{4,}|\*{4,})[A-Z]?")
 
@@ -117,8 +119,8 @@ def _starttls_left(batch: Batch) -> np.ndarray:
 def tls_available_not_used(exchange: Exchange) -> Iterator[Hit]:
     """A message or a password went in clear, though the server had offered STARTTLS.
 
-    Why it matters: it could be read on the way. In a test by Telnet this is as expected; on the submission port (587), where
-    people log in, it is a warning.
+    Why it matters: it could be read on the way. On the submission port (587), where people log in, it is a warning. Of a capture
+    of Telnet, which cannot do TLS, nothing is said.
 
     Flagged::
 
@@ -171,7 +173,7 @@ def tls_available_not_used(exchange: Exchange) -> Iterator[Hit]:
     Reference: RFC 3207 4, 6; RFC 8314 3.3
     """
     offered = exchange.extensions is not None and "STARTTLS" in exchange.extensions
-    if not offered or exchange.tls or exchange.profiles & {"implicit-tls", "loopback"}:
+    if not offered or exchange.tls or exchange.profiles & _WITHOUT_TLS:
         return
     message = exchange.verb in _CONTENT and exchange.severity in (2, 3)
     if message or sends_secret(exchange):
