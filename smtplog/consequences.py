@@ -38,7 +38,7 @@ _NO_ANSWER = ("REP001", "REP002")
 _OF_MISREAD_TEXT = ("SEQ016", "TEL006", "DAT004", "DAT005", "DAT009", "SEC012")
 #: After these the replies are off by one, and the others say no more than that.
 _OFF_BY_ONE = ("SEQ010", "REP004", "REP005")
-_SAY_OFF_BY_ONE = ("REP005", "REP012", "SEQ025", "TEL005")
+_SAY_OFF_BY_ONE = ("REP005", "REP012", "SEQ015", "SEQ025", "TEL005")
 
 _CONTROLS = re.compile(r"\x1b\[?[A-Z~]?|[^ -~]")
 

@@ -9,7 +9,8 @@ the client *leaves*, goes *on* as if nothing had happened, or *retypes* the comm
 How findings are counted: those of the default rules that the healthy session does not have, told apart by code and by the
 line they stand on. A finding is in the right place if it touches a line of the damaged command, or of the first command at
 which the damage can be seen. Rows of DEL state an outcome (rules.md: "DEL - Delivery outcome", "outcome explanations"): one
-beside another finding is its consequence and not counted; alone it is counted.
+beside another finding is its consequence and not counted; alone it is counted. SEC002 tells of the log as a file that holds
+a secret, as that of any log-in does, and is not counted either.
 """
 
 from __future__ import annotations
@@ -981,7 +982,7 @@ def judged(texts: list[str]) -> list[list[tuple[Finding, int, int, str]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutants.dialog"
         path.write_text("".join(texts), encoding="utf-8")
-        dialogs = list(read(path, input_format="cs-dialog", block_size=1 << 20))
+        dialogs = list(read(path, input_format="cs-dialog", block_size=1 << 20, show_secrets=True))
     starts, at = [], 1
     for text in texts:
         starts.append(at)
@@ -1016,16 +1017,17 @@ def news(mutants: list[Mutant]) -> list[list[tuple[Finding, int, int]]]:
     return found
 
 
-def is_outcome(finding: Finding) -> bool:
-    return finding.code.startswith("DEL")
+def is_beside(finding: Finding) -> bool:
+    """Whether a finding states an outcome, or tells of the log as a file."""
+    return finding.code.startswith("DEL") or finding.code == "SEC002"
 
 
 def verdict(mutant: Mutant, new: list[tuple[Finding, int, int]]) -> tuple[bool, bool]:
     """Whether the damage was flagged in the right place, and whether it was told exactly once."""
     place = mutant.place()
-    flagged = any(any(line <= at <= end for at in place) for _, line, end in new)
-    told = [each for each, _, _ in new if not is_outcome(each)]
-    return flagged, flagged and (len(told) == 1 or (not told and len(new) == 1))
+    told = [each for each in new if not is_beside(each[0])] or new
+    flagged = any(any(line <= at <= end for at in place) for _, line, end in told)
+    return flagged, flagged and len(told) == 1
 
 
 def counted(mutants: list[Mutant]) -> dict[str, Count]:
