@@ -57,8 +57,6 @@ def _follows(each: Rule, hit: Hit, told: Told, dialog: Dialog) -> bool:
     index = hit.exchange
     if index is None:
         return False
-    if each.code == "EXT001" and any(one.code == "EXT002" and by.once == hit.once for one, by in told):
-        return True  # one keyword is missing, for a verb and a parameter
     needs_refusal = each.code in ("SEQ001", "SEQ011")  # a server that takes the command shows that it was avoidable
     if needs_refusal and dialog.exchanges[index].severity in (2, 3):
         return False

@@ -5,12 +5,16 @@ How findings are counted stands in :mod:`tests.mutants`.
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from smtplog import read
+from smtplog.findings import chosen
 from tests.mutants import DAMAGES, Count, Mutant, counted, made, mutate, news, table, total, verdict
 from tests.perfect import many
 
@@ -44,6 +48,18 @@ def test_any_seed(seed: int) -> None:
     every = total(counts := counted(made(seed, each=6)))
     assert every.flagged / every.tried >= FLAGGED, table(counts)
     assert every.once / every.tried >= ONCE, table(counts)
+
+
+def test_a_batch_counts_what_its_dialogs_are_told(tmp_path: Path) -> None:
+    """The summary judges most sessions without ever making a view of them; damaged ones give it every chance to differ."""
+    path = tmp_path / "mutants.dialog"
+    path.write_text("".join(each.text() for each in made(seed=3, each=12)), encoding="utf-8")
+    log, rules = read(path, input_format="cs-dialog"), chosen()
+    told = Counter((each.code, each.severity) for each in log.check(rules))
+    summed: Counter[tuple[str, str]] = Counter()
+    for row in log.summary(rules).to_json()["findings"]:
+        summed[row["code"], row["severity"]] += row["count"]
+    assert summed == told
 
 
 def test_a_damage_is_a_difference() -> None:
