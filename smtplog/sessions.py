@@ -33,6 +33,7 @@ class Sessions:
     verb: np.ndarray  #: int32, position in ``verbs``; -1 on all but commands
     verbs: list[str]
     odd: np.ndarray  #: bool, a command line that the strict grammar does not accept
+    usual: np.ndarray  #: bool, an everyday command line (:func:`smtplog.syntax.usual_and_strict`)
     content: np.ndarray  #: bool, message text after DATA or BDAT
     strong: np.ndarray  #: bool, an event that makes a session: not a close, a TLS note or a gap on its own
 
@@ -57,7 +58,7 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     """Divide events, sorted by key, into sessions, and say what each event is."""
     n = len(found)
     client, server = found.kind == CLIENT, found.kind == SERVER
-    code, goes_on, verb, verbs, odd = _spoken(found, client, server)
+    code, goes_on, verb, verbs, odd, usual = _spoken(found, client, server)
     key = events.codes(found.key)
     new_key = np.ones(n, np.bool_)
     new_key[1:] = key[1:] != key[:-1]
@@ -65,7 +66,7 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     session = np.cumsum(begins) - 1
     first = np.flatnonzero(begins)
     strong = (found.kind != CLOSED) & (found.kind != TLS) & (found.kind != GAP) & (found.kind != NOTE)
-    sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, found.kind == CONTENT, strong)
+    sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, usual, found.kind == CONTENT, strong)
     if not content_absent:
         _mark_content(sessions, client, server)
     sessions.verb[sessions.content | ~client] = -1
@@ -75,11 +76,11 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
 
 def _spoken(
     found: Events, client: np.ndarray, server: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray, np.ndarray]:
     """Codes of server lines; verbs of client lines. Each distinct line is looked at once."""
     n = len(found)
     code, goes_on = np.zeros(n, np.int16), np.zeros(n, np.bool_)
-    verb, odd = np.full(n, -1, np.int32), np.zeros(n, np.bool_)
+    verb, odd, usual = np.full(n, -1, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     at = np.flatnonzero(server)
     lines = events.encoded(events.take(found.text, at))
     replies = speech.replies(events.values(lines))
@@ -89,8 +90,9 @@ def _spoken(
     column = speech.verbs(lines)
     verbs = events.listed(events.values(column))
     verb[at] = events.codes(column)
-    odd[at] = ~syntax.strict(lines) & ((found.flags[at] & events.INFERRED) == 0)
-    return code, goes_on, verb, verbs, odd
+    usual[at], strict = syntax.usual_and_strict(lines)
+    odd[at] = ~strict & ((found.flags[at] & events.INFERRED) == 0)
+    return code, goes_on, verb, verbs, odd, usual
 
 
 def _begins(

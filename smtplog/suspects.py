@@ -150,6 +150,15 @@ class Cell:
         return code >= self.least and (not self.verbs or verb in self.verbs)
 
 
+@per_batch
+def unusual(batch: Batch) -> tuple[np.ndarray, events.Strings]:
+    """The exchanges with a command line that is no everyday one (parameters other than SIZE and BODY, rare characters,
+    faults), and these lines."""
+    at = batch.exchanges.event
+    rows = np.flatnonzero((at >= 0) & ~batch.sessions.usual[at])
+    return rows, events.take(batch.sessions.events.text, at[rows])
+
+
 @cache
 def verbs(*names: str) -> Cell:
     """The exchanges of these verbs."""

@@ -28,13 +28,20 @@ def _expression(name: str) -> str:
     return dict(line.split(" ", 1) for line in grammar.text("command.re2").splitlines())[name]
 
 
-def strict(lines: Strings) -> np.ndarray:
-    """Which client lines are what RFC 5321 section 4.1.1 and the extensions allow, to the letter."""
-    right = events.found(lines, _expression("usual"))
-    others = np.flatnonzero(~right)
+def usual_and_strict(lines: Strings) -> tuple[np.ndarray, np.ndarray]:
+    """Which client lines are everyday ones (no parameters but SIZE and BODY, no address of rare characters), and which are
+    what RFC 5321 section 4.1.1 and the extensions allow, to the letter; the former are among the latter."""
+    usual = events.found(lines, _expression("usual"))
+    strict = usual.copy()
+    others = np.flatnonzero(~usual)
     if len(others):
-        right[others] = events.found(events.take(lines, others), _expression("command"))
-    return right
+        strict[others] = events.found(events.take(lines, others), _expression("command"))
+    return usual, strict
+
+
+def strict(lines: Strings) -> np.ndarray:
+    """Which client lines are what the RFC and the extensions allow."""
+    return usual_and_strict(lines)[1]
 
 
 @dataclass(frozen=True, slots=True)

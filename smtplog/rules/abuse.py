@@ -16,7 +16,7 @@ from smtplog.negotiated import host
 from smtplog.rules.confidentiality import AUTHENTICATES
 from smtplog.rules.course import hit, is_said
 from smtplog.rules.telnet import caret
-from smtplog.suspects import verbs
+from smtplog.suspects import unusual, verbs
 from smtplog.views import path
 
 _LEAST_TRIES = 5
@@ -387,15 +387,10 @@ _SHELL = re.compile(r"[|`]|\$[{(]")
 
 def _probes(batch: Batch) -> np.ndarray:
     """The sessions with a command line that may be a probe."""
-    pairs, found = batch.exchanges, batch.sessions.events
-    said = pairs.event >= 0
-    paths = np.flatnonzero(said & verbs("MAIL", "RCPT", "EHLO", "HELO", *_QUERIES)(batch))
-    paths = paths[events.found(events.take(found.text, pairs.event[paths]), _TRICK)]
-    odd = np.zeros(len(said), np.bool_)
-    odd[said] = batch.sessions.odd[pairs.event[said]]
-    foreign = np.flatnonzero(odd)
-    foreign = foreign[events.found(events.take(found.text, pairs.event[foreign]), _FOREIGN)]
-    return _many(batch, np.concatenate([paths, foreign]), 1)
+    rows, lines = unusual(batch)
+    tricks = events.found(lines, _TRICK) & verbs("MAIL", "RCPT", "EHLO", "HELO", *_QUERIES)(batch)[rows]
+    foreign = events.found(lines, _FOREIGN) & batch.sessions.odd[batch.exchanges.event[rows]]
+    return _many(batch, rows[tricks | foreign], 1)
 
 
 @rule(

@@ -13,7 +13,10 @@ from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules.course import commands, hit, is_said
 from smtplog.rules.dsn_values import COMMAND, LONGEST_ORCPT, NOTIFICATIONS, corrected, decoded, fault, parameters
-from smtplog.suspects import per_batch, verbs
+from smtplog.suspects import commands as lines_with
+from smtplog.suspects import per_batch, unusual, verbs
+
+_NULL_SENDER = lines_with(r"^(?i:MAIL FROM):[ \t]*<>", "MAIL")
 
 # -- which sessions
 
@@ -21,9 +24,9 @@ from smtplog.suspects import per_batch, verbs
 @per_batch
 def _asking(batch: Batch) -> tuple[np.ndarray, events.Strings]:
     """The MAIL and RCPT exchanges with one of the four parameters, and their command lines."""
-    rows = np.flatnonzero(verbs("MAIL", "RCPT")(batch) & (batch.exchanges.event >= 0))
-    lines = events.take(batch.sessions.events.text, batch.exchanges.event[rows])
-    asking = np.flatnonzero(events.found(lines, rf"(?i)[> \t](?:{'|'.join(COMMAND)})(?:[= \t]|$)"))
+    rows, lines = unusual(batch)
+    named = events.found(lines, rf"(?i)[> \t](?:{'|'.join(COMMAND)})(?:[= \t]|$)")
+    asking = np.flatnonzero(named & verbs("MAIL", "RCPT")(batch)[rows])
     return rows[asking], events.take(lines, asking)
 
 
@@ -80,8 +83,10 @@ def _also_without(batch: Batch, refused: np.ndarray, lines: events.Strings, at: 
 
 
 def _in_vain(batch: Batch) -> np.ndarray:
+    """The sessions that ask for notifications and have a message without a sender, or want TLS and all of a message back."""
     rows, lines = _asking(batch)
-    return _sessions(batch, rows[events.found(lines, r"(?i)NOTIFY=|RET=.*REQUIRETLS|REQUIRETLS.*RET=")])
+    notify = _sessions(batch, rows[events.found(lines, r"(?i) NOTIFY=[^N]")]) & _NULL_SENDER(batch)
+    return notify | _sessions(batch, rows[events.found(lines, r"(?i)RET=.*REQUIRETLS|REQUIRETLS.*RET=")])
 
 
 # -- values
