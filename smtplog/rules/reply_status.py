@@ -25,6 +25,7 @@ _CONTRADICTS = r"^(?:2..[ -][45]|4..[ -][25]|5..[ -][24])\.[0-9]+\.[0-9]+(?: |$)
 _WITH_STATUS = r"^...[ -][245]\.[0-9]+\.[0-9]+(?: |$)"
 #: What looks like an enhanced status code, well made or not.
 _SOUND_STATUS = r"^[0-24-9]..[ -][245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: |$)"
+_UNKNOWN = r"(?i:user unknown|unknown (?:user|recipient)|no such (?:user|recipient)|does not exist)"
 _LIKE_STATUS = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(?= |$)")
 
 
@@ -64,6 +65,18 @@ def _unlisted(batch: Batch) -> np.ndarray:
     used, number = np.unique(pairs.verb.astype(np.int64) * 1000 + pairs.code, return_inverse=True)
     verdicts = [not _is_listed(pairs.verbs[pair // 1000], pair % 1000) for pair in used.tolist()]
     return np.array(verdicts, np.bool_)[number] if len(used) else np.zeros(0, np.bool_)
+
+
+def _late_refusal(batch: Batch) -> np.ndarray:
+    """The ends of messages with several recipients that were answered 550 or 553 because of one of them."""
+    pairs, every = batch.exchanges, batch.transactions
+    ends = np.array([name in (".", "BDAT LAST") for name in pairs.verbs], np.bool_)[pairs.verb]
+    at = np.flatnonzero(ends & np.isin(pairs.code, (550, 553)) & (every.of_exchange >= 0))
+    at = at[every.accepted[every.of_exchange[at]] > 1]
+    first = events.take(batch.sessions.events.text, pairs.reply_first[pairs.reply[at]])
+    mask = np.zeros(len(pairs.session), np.bool_)
+    mask[at[events.found(first, rf"^...[ -]5\.1\.|{_UNKNOWN}")]] = True
+    return mask
 
 
 def _misplaced_status(batch: Batch) -> np.ndarray:
@@ -462,7 +475,7 @@ def too_many_recipients_552(dialog: Dialog) -> Iterator[Hit]:
     reference="RFC 5321 3.3",
     advice="Verify recipients at RCPT time.",
     extra=True,
-    sessions=sessions_of(Cell(frozenset({".", "BDAT LAST"}), 550)),
+    sessions=sessions_of(_late_refusal),
 )
 def post_dot_mailbox_error(dialog: Dialog) -> Iterator[Hit]:
     """An unknown recipient is refused only after the message, of which there are several.
@@ -517,8 +530,6 @@ def post_dot_mailbox_error(dialog: Dialog) -> Iterator[Hit]:
             continue
         accepted = sum(each.accepted for each in dialog.transactions[exchange.transaction].recipients)
         words = " ".join(reply.text)
-        unknown = (reply.enhanced or "").startswith("5.1.") or re.search(
-            r"(?i)user unknown|unknown (?:user|recipient)|no such (?:user|recipient)|does not exist", words
-        )
+        unknown = (reply.enhanced or "").startswith("5.1.") or re.search(_UNKNOWN, words)
         if accepted > 1 and unknown:
             yield Hit(f"One of {accepted} recipients is unknown, but the reply cannot say which.", exchange=i)
