@@ -192,7 +192,12 @@ def _with_chatter(batch: Batch) -> np.ndarray:
     found = batch.sessions.events
     at = np.flatnonzero(np.isin(found.kind, (NOTE, OPENED)))
     told = at[events.lengths(events.take(found.text, at)) > 0]
-    return unfinished(batch) | (np.bincount(batch.sessions.session[told], minlength=len(batch.sessions.first)) > 0)
+    pairs = batch.exchanges
+    mute = np.flatnonzero((pairs.code == 0) & (pairs.event > 0))
+    texts = (events.listed(events.take(found.text, pairs.event[mute] - back)) for back in (0, 1))
+    twice = np.array([line == before for line, before in zip(*texts, strict=True)], np.bool_)
+    noisy = np.concatenate([batch.sessions.session[told], pairs.session[mute[twice]]])
+    return np.bincount(noisy, minlength=len(batch.sessions.first)) > 0
 
 
 @rule(

@@ -50,15 +50,15 @@ def _silence(seconds: float) -> Callable[[Batch], np.ndarray]:
 
 
 @cache
-def _slow(seconds: float) -> Callable[[Batch], np.ndarray]:
-    """The sessions in which a reply came this long after its command."""
+def _slow(seconds: float, *, least: int = 1, code: int = 0) -> Callable[[Batch], np.ndarray]:
+    """The sessions in which so many replies, of this code at least, came this long after their commands."""
 
     def mark(batch: Batch) -> np.ndarray:
         pairs, time = batch.exchanges, batch.sessions.events.time
-        at = np.flatnonzero((pairs.event >= 0) & (pairs.reply >= 0))
+        at = np.flatnonzero((pairs.event >= 0) & (pairs.reply >= 0) & (pairs.code >= code))
         sent, answered = time[pairs.event[at]], time[pairs.reply_first[pairs.reply[at]]]
         late = (sent != NO_TIME) & (answered != NO_TIME) & (answered - sent >= seconds * 1_000_000)
-        return np.bincount(pairs.session[at[late]], minlength=len(batch.sessions.first)) > 0
+        return np.bincount(pairs.session[at[late]], minlength=len(batch.sessions.first)) >= least
 
     return mark
 
@@ -323,7 +323,7 @@ def server_timeout_too_short(dialog: Dialog) -> Iterator[Hit]:
     reference="RFC 5321 7.8",
     advice="Nothing; avoid the errors.",
     extra=True,
-    sessions=_slow(5),
+    sessions=_slow(5, least=3, code=400),
 )
 def tarpit(dialog: Dialog) -> Iterator[Hit]:
     """The server delays its refusals on purpose.
