@@ -240,7 +240,7 @@ class Transcript:
 
         chosen = tuple(rules) if rules is not None else book.chosen()
         total = Summary()
-        for batch in self.batches():
+        for batch in _ahead(self.batches()):
             total.add(batch, judging.tally(batch, chosen), mask=not self.show_secrets)
         total.told(self.files, self.skipped)
         return total
@@ -305,8 +305,9 @@ def read(
 
 
 def _ahead(items: Iterator[_T]) -> Iterator[_T]:
-    """The same items, the next two made in another thread meanwhile: reading a block and pairing the one before it use
-    two cores, as both spend their time in numpy and Arrow. A log of one block needs no thread."""
+    """The same items, the next two made in another thread meanwhile: reading a block, pairing the one before it and judging
+    the one before that use all cores there are, as each spends its time in numpy and Arrow. A log of one block needs no
+    thread."""
     first = next(items, None)
     if first is None:
         return

@@ -81,6 +81,7 @@ class _Exchanges:
         self.lines = dict(zip(at.tolist(), found.line[at].tolist(), strict=True))
         self.times = dict(zip(at.tolist(), found.time[at].tolist(), strict=True))
         self.replies = {number: self._reply(at) for number, at in self.lines_of.items()}
+        self.circumstances: dict[int, frozenset[str]] = {}
 
     def _hello_replies(self, rows: np.ndarray) -> np.ndarray:
         hello = self.batch.hello[rows]
@@ -169,9 +170,14 @@ class _Exchanges:
             content=None,
             extensions=extensions,
             hello=hello,
-            profiles=self.batch.circumstances(int(pairs.session[row])),
+            profiles=self._circumstances(int(pairs.session[row])),
             decides=None if outcome < 0 else model.OUTCOMES[outcome],
         )
+
+    def _circumstances(self, session: int) -> frozenset[str]:
+        if session not in self.circumstances:
+            self.circumstances[session] = self.batch.circumstances(session)
+        return self.circumstances[session]
 
     def _hello(self, row: int) -> tuple[str, Mapping[str, str] | None]:
         """The hello in force before an exchange and the keywords that its reply offered."""

@@ -86,11 +86,15 @@ def parameters(batch: Batch) -> tuple[np.ndarray, Strings]:
     return rows[more], events.after_last(events.take(lines, more), ">")
 
 
+@per_batch
+def plain_parameters(batch: Batch) -> events.Codes:
+    """That text for each of these exchanges without figures, each distinct one held once."""
+    return events.encoded(events.without_figures(parameters(batch)[1]))
+
+
 def _parameter_shapes(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[str, ...]]]:
     """The exchanges with parameters, the shape of each, and the shapes: verb, then ``KEYWORD=VALUE`` without figures."""
-    rows, words = parameters(batch)
-    pairs = batch.exchanges
-    plain = events.encoded(events.without_figures(words))
+    (rows, _), plain, pairs = parameters(batch), plain_parameters(batch), batch.exchanges
     kinds = len(events.values(plain)) + 1
     verb = np.array([name == "MAIL" for name in pairs.verbs], np.int64)[pairs.verb[rows]]
     used, shape = np.unique(events.codes(plain) + verb * kinds, return_inverse=True)

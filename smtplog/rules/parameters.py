@@ -11,7 +11,7 @@ from smtplog import events, reference
 from smtplog.batches import Batch
 from smtplog.findings import Hit, rule
 from smtplog.model import Exchange
-from smtplog.rules.extensions import parameters, parameters_of
+from smtplog.rules.extensions import parameters, parameters_of, plain_parameters
 from smtplog.rules.written import fault_of, judged, path_of
 from smtplog.suspects import disorder, per_batch
 from smtplog.syntax import Fault
@@ -108,8 +108,7 @@ def _with_example(command: str, fault: Fault, verb: str) -> str | None:
 @per_batch
 def _twice(batch: Batch) -> np.ndarray:
     """The sessions with a MAIL or RCPT that has a parameter twice, or both ways to hold a message."""
-    rows, words = parameters(batch)
-    texts = events.encoded(events.without_figures(words))
+    (rows, _), texts = parameters(batch), plain_parameters(batch)
     marked = np.array([bool(_repeated(text)) for text in events.listed(events.values(texts))], np.bool_)
     at = rows[marked[events.codes(texts)]] if len(rows) else rows
     return np.bincount(batch.exchanges.session[at], minlength=len(batch.sessions.first)) > 0
