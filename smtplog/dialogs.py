@@ -207,6 +207,14 @@ def _first(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray, none: int) ->
 
 def _answers(sessions: Sessions, slots: _Slots, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each slot the reply that answers it (-1), and the replies that nobody asked for."""
+    silent = _silent(sessions, slots)
+    if silent.any():
+        asking = np.flatnonzero(~silent)
+        names = ("place", "session", "event", "verb", "inferred")
+        answered, unsolicited = _answers(sessions, _Slots(*(getattr(slots, name)[asking] for name in names)), first)
+        answer = np.full(len(silent), -1, np.int64)
+        answer[asking] = answered
+        return answer, unsolicited
     n_sessions = len(sessions.first)
     reply_session = sessions.session[first]
     slots_start = np.searchsorted(slots.session, np.arange(n_sessions))
@@ -224,6 +232,15 @@ def _answers(sessions: Sessions, slots: _Slots, first: np.ndarray) -> tuple[np.n
     solicited = np.flatnonzero(~unsolicited)
     answer[slots_start[reply_session[solicited]] + (ordinal - highest)[solicited] - 1] = solicited
     return answer, np.flatnonzero(unsolicited)
+
+
+def _silent(sessions: Sessions, slots: _Slots) -> np.ndarray:
+    """The header of a proxy before the greeting (HAProxy's PROXY protocol, version 1), which no reply is due to."""
+    if "PROXY" not in sessions.verbs:
+        return np.zeros(len(slots.place), np.bool_)
+    server = np.flatnonzero(sessions.events.kind == SERVER)
+    heard = np.append(server, len(sessions.events))[np.searchsorted(server, sessions.first)]
+    return (slots.verb == sessions.verbs.index("PROXY")) & (slots.place < heard[slots.session])
 
 
 def _lmtp(

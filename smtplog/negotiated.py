@@ -208,7 +208,7 @@ def flags(sessions: Sessions, exchanges: Exchanges, *, by_hand: bool) -> np.ndar
         says(*_INTERNAL, *internal),
         says("VERB"),
         says("XACK"),
-        says("XCLIENT"),
+        says("XCLIENT", "PROXY"),
         np.bincount(sessions.session[sessions.events.flags & AS_SENT > 0], minlength=n) == 0,
         active,
         _is_redacted(sessions, exchanges),
