@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from os.path import isabs
 from typing import Any
 
 #: Terminals that are fields of an event; a suffix after an underscore tells two shapes of one field apart.
@@ -24,12 +25,13 @@ class Shape:
 
 
 @cache
-def lark(slug: str, starts: tuple[str, ...]) -> Any:
+def lark(grammar: str, starts: tuple[str, ...]) -> Any:
     """The parser of a grammar: LALR with the contextual lexer, all tokens kept."""
     from lark import Lark
 
     return Lark.open(
-        f"{_folder()}/{slug}.lark",
+        _path(grammar),
+        import_paths=[_folder()],
         start=list(starts),
         parser="lalr",
         lexer="contextual",
@@ -44,20 +46,25 @@ def _folder() -> str:
     return str(files("smtplog") / "grammars")
 
 
+def _path(name: str) -> str:
+    """A file of the folder of grammars by its name (a grammar without its ending), or the user's by its whole path."""
+    return name if isabs(name) else f"{_folder()}/{name if '.' in name else name + '.lark'}"
+
+
 def text(name: str) -> str:
-    """A file of the folder of grammars."""
-    with open(f"{_folder()}/{name}", encoding="utf-8") as file:
+    """The text of such a file."""
+    with open(_path(name), encoding="utf-8") as file:
         return file.read()
 
 
 def words(slug: str) -> dict[str, str]:
     """What the terminals of a grammar are called, from its lines ``//= TERMINAL: words``."""
-    return dict(re.findall(r"^//= (\w+): (.+)$", text(f"{slug}.lark"), re.MULTILINE))
+    return dict(re.findall(r"^//= (\w+): (.+)$", text(slug), re.MULTILINE))
 
 
-def _loaded(slug: str) -> Any:
+def _loaded(name: str) -> Any:
     load_grammar: Any = import_module("lark.load_grammar").load_grammar
-    return load_grammar(text(f"{slug}.lark"), f"{slug}.lark", [_folder()], True)[0]
+    return load_grammar(text(name), _path(name), [_folder()], True)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,10 @@ def rule_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"^([a-z][a-z_]*)(?:\.[0-9]+)?:", text, re.MULTILINE)))
 
 
-def shapes(slug: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
+@cache
+def shapes(grammar: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
     """The expansions of these rules as regular expressions, the more specific ones first. No parser is built for it."""
-    defined, rules, _ = _loaded(slug).compile(list(names), set())
+    defined, rules, _ = _loaded(grammar).compile(list(names), set())
     terminals = {terminal.name: terminal for terminal in defined}
     found = [
         _shape(name, [terminals[symbol.name] for symbol in rule.expansion])

@@ -21,7 +21,7 @@ from smtplog import findings as book
 from smtplog import formats, judging, redact
 from smtplog.batches import Assembler, Batch, Part
 from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError
-from smtplog.events import CLIENT, SERVER, Events
+from smtplog.events import Events
 from smtplog.findings import Finding, Rule
 from smtplog.lines import DEFAULT_SIZE, Block, read_blocks
 from smtplog.model import Dialog
@@ -201,7 +201,7 @@ class Transcript:
         report.format = chosen.slug
         swapped = False
         if chosen.role == "vote" or chosen.kind == "delimited":
-            swapped = formats.sides_swapped(_fresh_events(chosen, head))
+            swapped = formats.sides_swapped(formats.events_of(chosen, head))
         return chosen, swapped
 
     # -- answers
@@ -365,12 +365,6 @@ def _cut(block: Block) -> Block:
         return block
     end = int(block.offsets[n])
     return Block(bytes(block.data[:end]), block.offsets[: n + 1], block.eol[:n], block.flags[:n], block.first)
-
-
-def _fresh_events(declaration: formats.Declaration, head: Block) -> Events:
-    reader = formats.reader(declaration)
-    found = reader.read(head)
-    return found.take(np.flatnonzero((found.kind == CLIENT) | (found.kind == SERVER)))
 
 
 def _day_of(source: Source) -> date | None:

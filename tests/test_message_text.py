@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from smtplog import read
 from smtplog.findings import BOOK, book, chosen
-from smtplog.formats.notation import raw_lines
+from smtplog.formats.assembly import unescaped, wire_lines
 from smtplog.judging import check
 from smtplog.lines import END_OCTETS
 
@@ -48,7 +48,7 @@ def test_raw_octets_are_all_kept(octets: bytes) -> None:
     while b"\r\r\n" in kept or b"\r\0" in kept:
         kept = kept.replace(b"\r\r\n", b"\r\n").replace(b"\r\0", b"\r")
     total = 0
-    for text, end, flags in raw_lines(escaped(kept)):
+    for text, end, flags in wire_lines(unescaped(escaped(kept))):
         total += len(text.encode("latin-1" if flags & 4 else "utf-8")) + END_OCTETS[end]
     assert total == len(kept)
 

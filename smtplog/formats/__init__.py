@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from smtplog.formats.declaration import Declaration, declaration, declarations
-from smtplog.formats.detection import ENOUGH, Candidate, detect, sides_swapped
+from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped
 from smtplog.formats.readers import Reader, reader
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "declaration",
     "declarations",
     "detect",
+    "events_of",
     "reader",
     "sides_swapped",
 ]

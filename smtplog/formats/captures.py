@@ -16,6 +16,7 @@ import numpy as np
 from smtplog import events
 from smtplog.events import CLIENT, CLOSED, CONTENT, NOTE, OPENED, SERVER, Events
 from smtplog.formats.declaration import Declaration
+from smtplog.formats.detection import events_of, labelled
 from smtplog.formats.peelers import peel_piece
 from smtplog.formats.readers import Reader, block_flags
 from smtplog.formats.replies_only import inferred_commands, is_replies_only
@@ -43,7 +44,7 @@ class CaptureReader(Reader):
 
     def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
         super().__init__(declaration, swapped=swapped, latest=latest)
-        self._parser = lark(declaration.slug, ("start",))
+        self._parser = lark(declaration.path, ("start",))
         self._terminals = {terminal.name.rpartition("__")[2]: terminal for terminal in self._parser.terminals}
         self._server = re.compile(declaration.head.get("server", r"(?!)"))
         self._lines: list[str] = []
@@ -77,8 +78,21 @@ class CaptureReader(Reader):
 
     def _piece(self) -> Events:
         lines = [line.replace("\0", "") for line in peel_piece(self.declaration.peel, self._lines)]
+        inside = labelled(events.from_list(lines))
+        if inside is not None:
+            return self._read_inside(inside, lines)
         said = self._replies_only(lines) if is_replies_only(lines) else self._parsed(lines)
         found = self._located(said)
+        self._lines, self._numbers, self._marks, self._size = [], [], [], 0
+        return found
+
+    def _read_inside(self, declaration: Declaration, lines: list[str]) -> Events:
+        """A piece that is a log of another format, as of a program run in the terminal."""
+        texts = [line.encode() for line in lines]
+        offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int32)
+        marks = np.array(self._marks, np.uint8).reshape(-1, 2)
+        found = events_of(declaration, Block(b"".join(texts), offsets, marks[:, 1], np.zeros(len(texts), np.uint8), 0))
+        found.line = np.array(self._numbers, np.int64)[found.line]
         self._lines, self._numbers, self._marks, self._size = [], [], [], 0
         return found
 

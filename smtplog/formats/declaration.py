@@ -16,6 +16,7 @@ class Declaration:
     """What the head of a grammar says of a log format."""
 
     slug: str
+    path: str  #: of the file; the slug for a grammar of the package
     title: str
     kind: str  #: ``lines`` (the grammar of one line), ``capture`` (of a whole session), ``delimited`` (columns)
     tier: int
@@ -29,6 +30,7 @@ class Declaration:
     zone: str  #: ``UTC`` or ``local`` where stamps name none
     peel: tuple[str, ...]
     cut: str  #: capture: a line that begins a session
+    noise: bool  #: most lines of the log are no dialog: those that the grammar does not know are not counted
     fallback: bool  #: tried only where no other signature is found
     head: dict[str, Any]  #: the whole head
     grammar: str
@@ -65,6 +67,7 @@ def _head(text: str) -> str:
 def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
     return Declaration(
         slug=slug,
+        path=slug,
         title=head["title"],
         kind=head["kind"],
         tier=head["tier"],
@@ -78,6 +81,7 @@ def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
         zone=head.get("zone", "local"),
         peel=tuple(head.get("peel", ())),
         cut=head.get("cut", ""),
+        noise=head.get("noise", False),
         fallback=head.get("fallback", False),
         head=head,
         grammar=text,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from smtplog import events, speech
-from smtplog.events import CLIENT, SERVER, Events, Strings
+from smtplog.events import CLIENT, CLOSED, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
-from smtplog.formats.readers import column_of
+from smtplog.formats.readers import column_of, reader
 from smtplog.lines import Block
 
 #: The least score that makes a format the answer.
@@ -28,20 +28,75 @@ class Candidate:
 def detect(head: Block) -> list[Candidate]:
     """All formats that fit the head of a file at all, best first.
 
-    A signature that is found counts a half; the rest is the share of the lines that bear it or look like a dialog.
-    The bare dialog has no signature of its own and is tried where no other is found.
+    A signature that is found counts a half; the rest is the share of the lines that bear it or look like a dialog. Whatever
+    bears the marks of a format and holds no dialog is not claimed. Formats without a signature of their own (generic arrows,
+    the bare dialog) are tried where no other is found.
     """
     lines = column_of(head)
     said = int((events.lengths(lines) > 0).sum())
-    found = []
-    for declaration in declarations():
-        if not declaration.fallback and said:
-            hits = events.found(lines, declaration.signature)
-            if int(hits.sum()) >= declaration.least and (declaration.kind != "capture" or _session(lines)):
-                found.append(_candidate(declaration, hits, said, head))
-    if not any(candidate.score >= ENOUGH for candidate in found) and said:
-        found += [_bare(declaration, head) for declaration in declarations() if declaration.fallback]
+    found: list[Candidate] = []
+    for fallback in (False, True):
+        if said and not any(candidate.score >= ENOUGH for candidate in found):
+            found += [
+                candidate
+                for declaration in declarations()
+                if declaration.fallback == fallback and (candidate := _candidate(declaration, lines, said, head))
+            ]
     return sorted((each for each in found if each.score > 0), key=lambda each: (-each.score, each.slug))
+
+
+def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block) -> Candidate | None:
+    """How well a format fits; None where its signature does not stand often enough."""
+    if declaration.fallback and declaration.kind == "capture":
+        return _bare(declaration, head)
+    hits = events.found(lines, declaration.signature)
+    count = int(hits.sum())
+    if count < declaration.least:
+        return None
+    score = 0.5 + 0.5 * count / said
+    if declaration.kind == "capture":
+        if not _session(lines):
+            return None
+        score = max(score, 0.9)  # the words of the program stand once a session
+    elif declaration.kind == "lines" and not _speaks(declaration, head):
+        return Candidate(declaration.slug, 0.0, "its marks are there, but no dialog behind them")
+    first, times = head.first + int(np.flatnonzero(hits)[0]), "once" if count == 1 else f"{count} times"
+    return Candidate(declaration.slug, round(score, 3), f"its signature stands {times}, first on line {first}")
+
+
+def _speaks(declaration: Declaration, head: Block) -> bool:
+    """Whether what a format's marks stand before is a dialog: one side's lines are replies, the other's are none, and one
+    of them is a command; or nothing was said, and the log tells that a connection failed."""
+    found = events_of(declaration, head)
+    shares, commands = {}, False
+    for kind in (CLIENT, SERVER):
+        texts = events.encoded(events.take(found.text, np.flatnonzero(found.kind == kind)))
+        if len(texts):
+            replies = speech.replies(events.values(texts)).code > 0
+            shares[kind] = float(replies[events.codes(texts)].mean())
+            commands |= any(speech.is_command(line) for line in events.listed(events.values(texts))[:2000])
+    if not shares:
+        return bool((found.kind == CLOSED).any())
+    least = min(shares.values()) if len(shares) == 2 else 0.0
+    return max(shares.values(), default=0.0) >= 0.4 > least or (len(shares) == 1 and commands)
+
+
+def events_of(declaration: Declaration, head: Block) -> Events:
+    """The events in the head of a file, read as this format."""
+    fresh = reader(declaration)
+    parts = [part for part in (fresh.read(head), fresh.finish()) if part is not None]
+    return Events.concat(parts)
+
+
+def labelled(lines: Strings) -> Declaration | None:
+    """The format of one-line grammars whose signature stands most often among these lines, for a log inside a capture."""
+    known = [each for each in declarations() if each.kind == "lines" and not each.fallback]
+    union = "|".join(f"(?:{each.signature})" for each in known)
+    if not known or not events.found(lines, union).any():
+        return None
+    counts = [int(events.found(lines, each.signature).sum()) for each in known]
+    best = int(np.argmax(counts))
+    return known[best] if counts[best] >= max(known[best].least, 2) else None
 
 
 def _session(lines: Strings) -> bool:
@@ -50,15 +105,6 @@ def _session(lines: Strings) -> bool:
     replies = speech.replies(stripped).code
     refused = events.found(lines, r"(?i)unable to connect|connection refused|could not open connection")
     return bool((replies > 0).any() or refused.any())
-
-
-def _candidate(declaration: Declaration, hits: np.ndarray, said: int, head: Block) -> Candidate:
-    count, first = int(hits.sum()), head.first + int(np.flatnonzero(hits)[0])
-    score = 0.5 + 0.5 * count / said
-    if declaration.kind == "capture":
-        score = max(score, 0.9)  # the words of the program stand once a session
-    times = "once" if count == 1 else f"{count} times"
-    return Candidate(declaration.slug, round(score, 3), f"its signature stands {times}, first on line {first}")
 
 
 def _bare(declaration: Declaration, head: Block) -> Candidate:

@@ -12,7 +12,8 @@ from datetime import date
 import numpy as np
 
 from smtplog import events
-from smtplog.events import CLIENT, FALLBACK, INFERRED, KINDS, NOTE, SERVER, TLS, TLS_ACTIVE, Events, Strings
+from smtplog.events import CLIENT, FALLBACK, KINDS, SERVER, Events, Strings
+from smtplog.formats.assembly import Assembly
 from smtplog.formats.clock import microseconds
 from smtplog.formats.declaration import Declaration
 from smtplog.formats.peelers import peel_lines
@@ -77,11 +78,12 @@ class LineReader(Reader):
 
     def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
         super().__init__(declaration, swapped=swapped, latest=latest)
-        names = rule_names(declaration.grammar)
-        self.shapes: tuple[Shape, ...] = shapes(declaration.slug, names)
-        self._held: tuple[Events, np.ndarray] | None = None
-        self._clock = events.NO_TIME
-        self._peel = declaration.peel
+        self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
+        lacks = {
+            field: np.array([f"(?P<{field}>" not in each.pattern for each in self.shapes]) for field in ("KEY", "TIME")
+        }
+        keyless, timeless = (mask if not mask.all() else ~mask for mask in lacks.values())
+        self._assembly = Assembly(tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless)
         literals = {shape.literal for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
 
@@ -89,15 +91,18 @@ class LineReader(Reader):
         lines = column_of(block)
         numbers = block.first + np.arange(len(block), dtype=np.int64)
         flags, eol = block_flags(block), block.eol
-        if self._peel:
-            lines, numbers, flags, eol = peel_lines(self._peel, lines, numbers, flags, eol)
+        if self.declaration.peel:
+            lines, numbers, flags, eol = peel_lines(self.declaration.peel, lines, numbers, flags, eol)
         position, rule, columns = self._match(lines)
-        found = self._events(position, rule, columns, numbers, flags, eol)
-        rest = np.ones(len(lines), np.bool_)
-        rest[position] = False
-        if not self._literals:
-            self._strange(numbers[rest & (events.lengths(lines) > 0)])
-        return found
+        if not self.declaration.noise:
+            rest = events.lengths(lines) > 0
+            rest[position] = False
+            self._strange(numbers[rest])
+        found = self._events(rule, columns, numbers[position], flags[position], eol[position])
+        return self._assembly.take(found, rule)
+
+    def finish(self) -> Events | None:
+        return self._assembly.finish()
 
     def _match(self, lines: Strings) -> tuple[np.ndarray, np.ndarray, dict[str, Strings]]:
         """Where a shape fits, which (position in ``shapes``), and the fields, ordered by line."""
@@ -123,69 +128,31 @@ class LineReader(Reader):
         return position[order], np.concatenate(rules)[order], columns
 
     def _events(
-        self,
-        position: np.ndarray,
-        rule: np.ndarray,
-        columns: dict[str, Strings],
-        numbers: np.ndarray,
-        flags: np.ndarray,
-        eol: np.ndarray,
+        self, rule: np.ndarray, columns: dict[str, Strings], numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
     ) -> Events:
-        n = len(position)
-        kinds = np.array([_kind(shape.rule) for shape in self.shapes], np.uint8)
-        marks = np.array([_mark(shape.rule) for shape in self.shapes], np.uint8)
-        text = columns.get("TEXT", events.from_list([""] * n))
-        suffix = [shape.rule.rpartition("_")[2] for shape in self.shapes]
-        spoken = np.isin(kinds, (CLIENT, SERVER, KINDS.index("content"), KINDS.index("gap"), NOTE))[rule]
+        """The matched lines as events, each by itself."""
+        roles = self._assembly.roles
+        text = columns.get("TEXT", events.from_list([""] * len(rule)))
+        spoken = np.array([role.spoken for role in roles], np.bool_)[rule]
         if not spoken.all():  # an event's text says how it went: closed "client", tls "failed"
             at = np.flatnonzero(~spoken)
-            words = [_how(self.shapes[number].rule, suffix[number]) for number in rule[at].tolist()]
-            text = _replaced(text, at, words)
+            text = _replaced(text, at, [roles[number].how for number in rule[at].tolist()])
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
         if "key" in keys:
             keys["key"] = events.encoded(
                 events.joined(*(columns[name] for name in ("KEY", "CLIENT", "SERVER") if name in columns))
             )
-        found = Events.build(
-            self._sided(kinds[rule]),
-            numbers[position],
+        return Events.build(
+            self._sided(np.array([role.kind for role in roles], np.uint8)[rule]),
+            numbers,
             text,
-            flags=flags[position] | marks[rule],
-            eol=eol[position],
+            flags=flags | np.array([role.flags for role in roles], np.uint8)[rule],
+            eol=eol,
             time=microseconds(columns["TIME"], self.latest) if "TIME" in columns else None,
             key=keys.get("key"),
             client=keys.get("client"),
             server=keys.get("server"),
         )
-        return self._unfolded(found, rule)
-
-    def _unfolded(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
-        """Raw octets become the lines they hold, folded lines join the one before, clock lines set the time. The last
-        line of a block waits: the next one may be folded."""
-        names = [shape.rule for shape in self.shapes]
-        if not any(name.endswith("_raw") or name in ("more", "clock", "wait") for name in names):
-            return found
-        from smtplog.formats.notation import Unfolder
-
-        if self._held is not None:
-            found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
-            self._held = None
-        if not final and len(found):
-            whole = np.flatnonzero([names[number] != "more" for number in rule.tolist()])
-            last = int(whole[-1]) if len(whole) else 0
-            self._held = (found.take(np.arange(last, len(found))), rule[last:])
-            found, rule = found.take(np.arange(last)), rule[:last]
-        unfolder = Unfolder(self._clock)
-        found = unfolder.unfold(found, [names[number] for number in rule.tolist()])
-        self._clock = unfolder.clock
-        return found
-
-    def finish(self) -> Events | None:
-        if self._held is None:
-            return None
-        held, rule = self._held
-        self._held = None
-        return self._unfolded(held, rule, final=True)
 
 
 def _names(parts: list[dict[str, Strings]]) -> Iterator[str]:
@@ -209,22 +176,6 @@ def _replaced(column: Strings, at: np.ndarray, words: list[str]) -> Strings:
     index = np.arange(len(column))
     index[at] = len(column) + np.arange(len(at))
     return events.take(stack, index)
-
-
-def _kind(rule: str) -> int:
-    name = rule.split("_")[0]
-    return KINDS.index(name) if name in KINDS else NOTE
-
-
-def _mark(rule: str) -> int:
-    said = rule.split("_")[0] in ("client", "server", "gap")
-    return (TLS_ACTIVE if said and rule.endswith("_tls") else 0) | (INFERRED if rule.endswith("_inferred") else 0)
-
-
-def _how(rule: str, suffix: str) -> str:
-    if KINDS.index("tls") == TLS and rule.split("_")[0] == "tls":
-        return suffix if suffix in ("active", "failed") else "ok"
-    return suffix if "_" in rule else ""
 
 
 def _escaped(literal: str) -> str:

@@ -1,0 +1,390 @@
+"""What one line of a log does not say alone.
+
+A line may leave out whose session it is, go on where the line before ended, hold several lines of the wire or half of one,
+or name the side that speaks in the lines below it. The names of the grammar's rules tell which: see :class:`Role`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from smtplog import events
+from smtplog.events import (
+    AS_SENT,
+    CLIENT,
+    CLOSED,
+    FALLBACK,
+    INFERRED,
+    KINDS,
+    NO_TIME,
+    NOTE,
+    OPENED,
+    SERVER,
+    TLS,
+    TLS_ACTIVE,
+    Events,
+)
+from smtplog.lines import CR, CRLF, LF, NONE
+
+_ESCAPE = re.compile(
+    rb"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2})|(.))", re.DOTALL
+)
+_NAMED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\", b"0": b"\0", b'"': b'"', b"'": b"'", b"e": b"\x1b"}
+_WIRE_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
+_LARGEST = 1 << 20  # octets of one line that is put together from parts
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the name of a rule says of its lines: a kind, and behind it, after underscores,
+
+    * ``tls``: said under TLS; ``inferred``: the log does not hold it; ``active failed ok``: how a TLS handshake went;
+      ``by_client by_server by_timeout``: how a session was closed
+    * ``raw``: the text is a string literal; its escapes are octets, and it may hold several lines
+    * ``hex``: the text is octets in hexadecimal digits
+    * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
+    * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
+    * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
+    * ``outbound`` (behind ``opened``): from here on the program that writes the log is the client: its marks mean the other
+      side
+
+    Kinds beside :data:`smtplog.events.KINDS`: ``said`` (what the side of the last ``heading_client``, ``heading_server`` or
+    ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and ``wait`` (the time of
+    the lines below).
+    """
+
+    rule: str
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.rule.split("_"))
+
+    @property
+    def name(self) -> str:
+        return self.words[0]
+
+    def has(self, suffix: str) -> bool:
+        return suffix in self.words[1:]
+
+    @property
+    def kind(self) -> int:
+        return KINDS.index(self.name) if self.name in KINDS else NOTE
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the text is words of the log; otherwise it says how an event went."""
+        return self.name not in ("opened", "closed", "tls")
+
+    @property
+    def how(self) -> str:
+        """The text of an event: closed ``client``, tls ``failed``."""
+        last = self.words[-1]
+        if self.kind == TLS:
+            return last if last in ("active", "failed") else "ok"
+        return last if self.name == "closed" and len(self.words) > 1 else ""
+
+    @property
+    def flags(self) -> int:
+        said = self.name in ("client", "server", "gap", "said")
+        return (TLS_ACTIVE if said and self.has("tls") else 0) | (INFERRED if self.has("inferred") else 0)
+
+    @property
+    def heading(self) -> int:
+        """The kind of the lines below; -1 for what is no heading."""
+        return KINDS.index(self.words[1]) if self.name == "heading" else -1
+
+    @property
+    def octets(self) -> bool:
+        """Whether the text says which octets were on the wire."""
+        return self.has("raw") or self.has("hex") or self.has("part")
+
+    @property
+    def slow(self) -> bool:
+        """Whether lines of it must be looked at one by one."""
+        return self.octets or self.name in ("more", "clock", "wait")
+
+
+class Assembly:
+    """Puts the matched lines of one log together, block by block; keeps what the next block needs."""
+
+    def __init__(self, rules: tuple[str, ...], *, keyless: np.ndarray, timeless: np.ndarray) -> None:
+        """``rules`` names the rule of each shape, ``keyless`` and ``timeless`` say which of them lack a key or a time that
+        others of the grammar have."""
+        self.roles = tuple(Role(rule) for rule in rules)
+        self._keyless, self._timeless = keyless, timeless
+        self._slow = np.array([role.slow for role in self.roles], np.bool_)
+        self._is_said = np.array([role.name == "said" for role in self.roles], np.bool_)
+        self._heading = np.array([role.heading for role in self.roles], np.int16)
+        self._more = np.array([role.has("more") for role in self.roles], np.bool_)
+        self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
+        self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
+        self._folds = any(role.name == "more" for role in self.roles)
+        self._wire = any(role.octets for role in self.roles)
+        self._clock = NO_TIME
+        self._side = NOTE  # of the last heading
+        self._before: Events | None = None  # the last event, for what the next line leaves out
+        self._outward: set[str] = set()  # keys whose sides are the other way round
+        self._spoke: dict[str, int] = {}  # key → side of its last line
+        self._held: tuple[Events, np.ndarray] | None = None  # a line that the next block may fold onto
+        self._parts: dict[
+            tuple[str, int], tuple[Events, bytes]
+        ] = {}  # (key, side) → where a line began, and its octets
+
+    def take(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
+        """The events that these lines stand for. ``rule`` is the position of each line's role."""
+        if len(found):
+            found = self._sided(self._inherited(found, rule), rule)
+        if self._folds:
+            found, rule = self._held_back(found, rule, final=final)
+        keep = (self._heading[rule] < 0) if (self._heading >= 0).any() else np.ones(len(rule), np.bool_)
+        if self._more.any() and len(found):
+            keep &= self._continues(found, rule)
+        if not keep.all():
+            at = np.flatnonzero(keep)
+            found, rule = found.take(at), rule[at]
+        if self._wire:
+            implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER))
+            found.eol = np.where(implied, np.uint8(CRLF), found.eol)
+        if self._slow[rule].any() or self._parts:
+            found = self._one_by_one(found, rule, final=final)
+        elif self._clock != NO_TIME:
+            found.time = np.where(found.time == NO_TIME, self._clock, found.time)
+        return found
+
+    # -- what a line leaves out
+
+    def _inherited(self, found: Events, rule: np.ndarray) -> Events:
+        """A line without a key or a time has those of the line before."""
+        lacks_key, lacks_time = self._keyless[rule], self._timeless[rule]
+        if lacks_key.any() or lacks_time.any():
+            extra = 0 if self._before is None else 1
+            whole = found if self._before is None else Events.concat([self._before, found])
+            columns: tuple[tuple[np.ndarray, tuple[str, ...]], ...]
+            columns = ((lacks_key, ("key", "client", "server")), (lacks_time, ("time",)))
+            for lacks, fields in columns:
+                known = np.concatenate([np.ones(extra, np.bool_), ~lacks])
+                last = np.maximum.accumulate(np.where(known, np.arange(len(whole)), 0))[extra:]
+                for name in fields if lacks.any() else ():
+                    setattr(found, name, events.take(getattr(whole, name), last))
+        if self._keyless.any() or self._timeless.any():
+            self._before = found.take(np.array([len(found) - 1]))
+        if self._nested[rule].any():
+            names = events.listed(events.values(found.key))
+            inside = events.from_list([*names, *(f"{name} nested" for name in names)])
+            found.key = events.coded(events.codes(found.key) + self._nested[rule] * len(names), inside)
+        return found
+
+    def _sided(self, found: Events, rule: np.ndarray) -> Events:
+        """Who speaks: by the last heading, and the other way round where the writer of the log is the client."""
+        kind = found.kind
+        if self._is_said.any():
+            headings = self._heading[rule]
+            last = np.maximum.accumulate(np.where(headings >= 0, np.arange(len(rule)), -1))
+            side = np.where(last >= 0, headings[last], self._side)
+            kind = np.where(self._is_said[rule], side, kind).astype(np.uint8)
+            self._side = int(side[-1])
+        if self._outbound.any():
+            kind = self._turned(found, kind, rule)
+        found.kind = kind
+        return found
+
+    def _turned(self, found: Events, kind: np.ndarray, rule: np.ndarray) -> np.ndarray:
+        codes, names = events.codes(found.key), events.listed(events.values(found.key))
+        opened = kind == OPENED
+        order = np.argsort(codes, kind="stable")
+        outward = np.zeros(len(found), np.bool_)
+        last = np.maximum.accumulate(np.where(opened[order], np.arange(len(order)), -1))
+        starts = np.searchsorted(codes[order], codes[order])
+        here = last >= starts
+        before = np.array([name in self._outward for name in names], np.bool_)[codes[order]]
+        outward[order] = np.where(here, self._outbound[rule][order[np.maximum(last, 0)]], before)
+        for at in np.flatnonzero(opened).tolist():
+            (self._outward.add if outward[at] else self._outward.discard)(names[codes[at]])
+        other = np.arange(len(KINDS), dtype=np.uint8)
+        other[[CLIENT, SERVER]] = other[[SERVER, CLIENT]]
+        return np.where(outward, other[kind], kind)
+
+    def _continues(self, found: Events, rule: np.ndarray) -> np.ndarray:
+        """Which lines stand: those that must go on with a line of their side only where there is one."""
+        codes, names = events.codes(found.key), events.listed(events.values(found.key))
+        more = self._more[rule]
+        order = np.argsort(codes, kind="stable")
+        spoken = ~more & np.isin(found.kind, (CLIENT, SERVER, OPENED, CLOSED))
+        last = np.maximum.accumulate(np.where(spoken[order], np.arange(len(order)), -1))
+        starts = np.searchsorted(codes[order], codes[order])
+        before = np.array([self._spoke.get(name, NOTE) for name in names], np.uint8)[codes[order]]
+        side = np.empty(len(found), np.uint8)
+        side[order] = np.where(last >= starts, found.kind[order[np.maximum(last, 0)]], before)
+        if len(self._spoke) > 100_000:
+            self._spoke.clear()
+        ends = np.flatnonzero(np.append(codes[order][1:] != codes[order][:-1], True))
+        self._spoke.update((names[codes[order[at]]], int(side[order[at]])) for at in ends.tolist())
+        return ~more | (side == found.kind)
+
+    # -- lines put together
+
+    def _held_back(self, found: Events, rule: np.ndarray, *, final: bool) -> tuple[Events, np.ndarray]:
+        """The last line of a block waits: the next one may be folded onto it."""
+        if self._held is not None:
+            found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
+            self._held = None
+        if not final and len(found):
+            whole = np.flatnonzero([self.roles[number].name != "more" for number in rule.tolist()])
+            last = int(whole[-1]) if len(whole) else 0
+            self._held = (found.take(np.arange(last, len(found))), rule[last:])
+            found, rule = found.take(np.arange(last)), rule[:last]
+        return found, rule
+
+    def _one_by_one(self, found: Events, rule: np.ndarray, *, final: bool) -> Events:
+        lines = _Lines(found, self._parts, self._clock)
+        for i, number in enumerate(rule.tolist()):
+            lines.add(i, self.roles[number])
+        if final:
+            lines.end()
+        self._parts, self._clock = lines.open(), lines.clock
+        return lines.events()
+
+    def finish(self) -> Events | None:
+        """What the end of the log brings to light."""
+        if self._held is None and not self._parts:
+            return None
+        nothing = Events.build(np.zeros(0), np.zeros(0, np.int64), events.from_list([]))
+        return self.take(nothing, np.zeros(0, np.int16), final=True)
+
+
+class _Lines:
+    """The lines of the wire in one block, put together one by one."""
+
+    def __init__(self, found: Events, parts: dict[tuple[str, int], tuple[Events, bytes]], clock: int) -> None:
+        begun = [row for row, _ in parts.values()]
+        self._shift = len(begun)
+        self._found = Events.concat([*begun, found]) if begun else found
+        self._texts = events.listed(self._found.text)
+        self._keys = events.listed(self._found.key)
+        self._kind, self._line = self._found.kind.tolist(), self._found.line.tolist()
+        self._flags = self._found.flags.tolist()
+        self._time, self._eol = self._found.time.tolist(), self._found.eol.tolist()
+        self._open = {at: (i, octets) for i, (at, (_, octets)) in enumerate(parts.items())}
+        self._out: list[tuple[int, str, int, int, int]] = []  # position, text, eol, flags, time
+        self._last = -1  # the line of the log that the last event ends on
+        self.clock = clock
+
+    def add(self, i: int, role: Role) -> None:
+        """Take one line of the log."""
+        i += self._shift
+        text, kind = self._texts[i], self._kind[i]
+        if role.name == "clock":
+            self.clock = self._time[i]
+        elif role.name == "wait":
+            self._wait(text)
+        elif role.name == "more":
+            self._fold(i, text)
+        else:
+            where = (self._keys[i], kind)
+            if kind in (OPENED, CLOSED):
+                self._flush(self._keys[i])
+            if role.has("part") or (self._open and where in self._open):
+                self._part(i, where, _octets_of(text, role), part=role.has("part"))
+            elif role.octets:
+                for words, eol, flags in wire_lines(_octets_of(text, role)):
+                    self._tell(i, words, eol, flags | self._flags[i])
+            else:
+                self._tell(i, text, self._eol[i], self._flags[i])
+
+    def _tell(self, i: int, text: str, eol: int, flags: int) -> None:
+        time = self._time[i]
+        self._out.append((i, text, eol, flags, self.clock if time == NO_TIME else time))
+        self._last = self._line[i]
+
+    def _part(self, i: int, where: tuple[str, int], octets: bytes, *, part: bool) -> None:
+        first, before = self._open.pop(where, (i, b""))
+        octets = before + octets
+        whole = len(octets)
+        if part and len(octets) < _LARGEST:
+            whole = octets.rfind(b"\n") + 1
+        for words, eol, flags in wire_lines(octets[:whole]) if whole else ():
+            self._tell(first, words, eol, flags | self._flags[first])
+            first = i
+        if whole < len(octets):
+            self._open[where] = (first, octets[whole:])
+
+    def _flush(self, key: str) -> None:
+        for where in [where for where in self._open if where[0] == key]:
+            first, octets = self._open.pop(where)
+            for words, eol, flags in wire_lines(octets):
+                self._tell(first, words, eol, flags | self._flags[first])
+
+    def _fold(self, i: int, text: str) -> None:
+        if self._out and self._last == self._line[i] - 1 and self._kind[self._out[-1][0]] in (CLIENT, SERVER):
+            at, words, eol, flags, time = self._out[-1]
+            self._out[-1] = (at, f"{words} {text.strip()}", eol, flags, time)
+            self._last = self._line[i]
+
+    def _wait(self, text: str) -> None:
+        if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)s?$", text.strip()):
+            start = 0 if self.clock == NO_TIME else self.clock
+            self.clock = start + round(float(match[1]) * 1_000_000)
+
+    def end(self) -> None:
+        """The log is at its end: what waits for more is all there is."""
+        for key in {key for key, _ in self._open}:
+            self._flush(key)
+
+    def open(self) -> dict[tuple[str, int], tuple[Events, bytes]]:
+        """What waits for its other part."""
+        return {where: (self._found.take(np.array([i])), octets) for where, (i, octets) in self._open.items()}
+
+    def events(self) -> Events:
+        """The lines so far, in the order in which they were complete."""
+        taken = self._found.take(np.array([i for i, *_ in self._out], np.int64))
+        taken.text = events.from_list([text for _, text, *_ in self._out])
+        taken.eol = np.array([eol for _, _, eol, _, _ in self._out], np.uint8)
+        taken.flags = np.array([flags for *_, flags, _ in self._out], np.uint8)
+        taken.time = np.array([time for *_, time in self._out], np.int64)
+        return taken
+
+
+def _octets_of(text: str, role: Role) -> bytes:
+    """The octets that a text stands for; a plain one that is no part is a whole line."""
+    if role.has("raw"):
+        return unescaped(text)
+    if role.has("hex"):
+        digits = "".join(text.split())
+        return bytes.fromhex(digits[: len(digits) // 2 * 2]) if re.fullmatch("[0-9A-Fa-f]*", digits) else b""
+    return text.encode() if role.has("part") else text.encode() + b"\r\n"
+
+
+def unescaped(text: str) -> bytes:
+    """A string literal's octets: ``\\r \\n \\t \\0 \\xNN \\NNN \\uNNNN \\\\`` and quotes."""
+
+    def octets(match: re.Match[bytes]) -> bytes:
+        if match[1]:
+            return bytes([int(match[1], 16)])
+        if match[2] or match[3]:
+            number = int(match[2] or match[3], 16)
+            return chr(number).encode("utf-8", "replace") if number < 0x110000 else b"?"
+        if match[4]:
+            return bytes([int(match[4], 8) & 255])
+        return _NAMED.get(match[5], match[0])
+
+    raw = text.encode("utf-8", "replace")
+    return _ESCAPE.sub(octets, raw) if b"\\" in raw else raw
+
+
+def wire_lines(octets: bytes) -> list[tuple[str, int, int]]:
+    """The lines in some octets of the wire, each with the code of its line end and its flags. A line that is no UTF-8 is
+    decoded one to one."""
+    found: list[tuple[str, int, int]] = []
+    for match in _WIRE_LINE.finditer(octets):
+        if match.end() == match.start() and found:
+            break
+        end = NONE if not match[2] else LF if match[2] == b"\n" else CRLF if match[2].endswith(b"\n") else CR
+        try:
+            found.append((match[1].decode(), end, AS_SENT))
+        except UnicodeDecodeError:
+            found.append((match[1].decode("latin-1"), end, AS_SENT | FALLBACK))
+    return found
