@@ -79,13 +79,15 @@ class LineReader(Reader):
     def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
         super().__init__(declaration, swapped=swapped, latest=latest)
         self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
-        lacks = {
-            field: np.array([f"(?P<{field}>" not in each.pattern for each in self.shapes]) for field in ("KEY", "TIME")
-        }
-        keyless, timeless = (mask if not mask.all() else ~mask for mask in lacks.values())
+        keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
         self._assembly = Assembly(tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless)
         literals = {shape.literal for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
+
+    def _lacking(self, field: str) -> np.ndarray:
+        """The shapes of lines that lack a field which other lines have."""
+        has = np.array([f"(?P<{field}>" in each.pattern and each.rule != "clock" for each in self.shapes], np.bool_)
+        return ~has if has.any() else has
 
     def read(self, block: Block) -> Events:
         lines = column_of(block)
