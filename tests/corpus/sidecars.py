@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from smtplog import formats
 from smtplog.model import Dialog
 from tests.corpus.as_logged import Comparison, Context, Log, Said, compare
 
-#: The formats that are read so far; a file of another format is no business of these tests.
-SLUGS = ("telnet-unix", "telnet-win", "bare-dialog", "cs-dialog", "swaks", "exchange", "postfix-verbose")
+#: The formats that are read; a file of another format is no business of these tests.
+SLUGS = tuple(declaration.slug for declaration in formats.declarations())
 
 #: Who holds the pen. A terminal shows what both said.
 WRITERS = {"swaks": "client", "postfix-verbose": "server", "exchange": "server"}
