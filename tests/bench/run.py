@@ -39,6 +39,13 @@ with open(sys.argv[1], encoding="utf-8", newline="") as file:
 print(n)
 """
 IMPORTS = "import typer, lark, pyarrow"
+#: What analyze does, and the same with no rule in force.
+JUDGED = """
+import sys, smtplog
+from smtplog.findings import chosen
+chosen()
+smtplog.read(sys.argv[1]).summary({rules})
+"""
 
 #: Load of the machine above which others are at work. It slows a contender that fills memory (read_csv) more than smtplog, so
 #: that a ratio measured then flatters.
@@ -169,7 +176,10 @@ def _measured(asked: argparse.Namespace, folder: Path) -> list[Bar]:
     rows, verbose = _python(CSV_READER, postfix), _analyze(postfix)
     imports, small = _python(IMPORTS), _analyze(telnet)
     less = _analyze(tenth)
-    _in_turns(asked.runs, columns, ours, rows, verbose, less)
+    unjudged, judged, strictly = (
+        _python(JUDGED.format(rules=rules), exchange) for rules in ("()", "chosen()", "chosen(extra=True)")
+    )
+    _in_turns(asked.runs, columns, ours, rows, verbose, less, unjudged, judged, strictly)
     _in_turns(4 * asked.runs, imports, small)
 
     megabytes = postfix.stat().st_size / 1e6
@@ -191,6 +201,8 @@ def _measured(asked: argparse.Namespace, folder: Path) -> list[Bar]:
             f"{speed:.2f} ({megabytes / verbose.took:.0f} / {megabytes / rows.took:.0f} MB/s)",
             speed >= 0.5,
         ),
+        *_against("Exchange: the rules that are on / no rules", judged, unjudged, 1.25),
+        *_against("Exchange: all rules / no rules", strictly, unjudged, 1.25),
         *_against("Telnet, 40 lines: analyze / import typer, lark, pyarrow", small, imports, 1.6),
         _memory(f"peak memory, Exchange {exchange.stat().st_size / 1e6:.0f} MB: analyze / read_csv", ours, columns),
         _memory(f"peak memory, Postfix {megabytes:.0f} MB: analyze / csv.reader", verbose, rows),
