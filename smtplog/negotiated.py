@@ -143,9 +143,7 @@ def reply_kinds(
     used[codes] = True
     kinds = np.zeros(len(distinct), np.int64)
     kinds[used] = text_kinds(events.take(distinct, np.flatnonzero(used)), brief=brief)
-    total = np.zeros(len(real), np.uint64)
-    with np.errstate(over="ignore"):
-        np.add.at(total, owner, mixed(kinds[codes], place))
+    total = summed(owner, mixed(kinds[codes], place), len(real))
     return numbers, np.concatenate([np.zeros(len(numbers) - len(real), np.uint64), total])
 
 
@@ -156,6 +154,16 @@ def text_kinds(lines: Strings, *, brief: bool = False) -> np.ndarray:
     masked = events.encoded(events.masked(events.values(column), brief=brief))
     number = np.array([hash(line) for line in events.listed(events.values(masked))] or [0], np.int64)
     return number[events.codes(masked)][events.codes(column)]
+
+
+def summed(owner: np.ndarray, numbers: np.ndarray, n: int) -> np.ndarray:
+    """The sum of the 64-bit numbers of each of n owners; those of one owner stand together."""
+    total = np.zeros(n, np.uint64)
+    if len(owner):
+        starts = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
+        with np.errstate(over="ignore"):
+            total[owner[starts]] = np.add.reduceat(numbers, starts)
+    return total
 
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))

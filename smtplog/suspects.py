@@ -19,7 +19,7 @@ from smtplog.batches import Batch
 from smtplog.dialogs import AUTH_RESPONSE
 from smtplog.events import CLIENT, CONTENT, SERVER, TLS
 from smtplog.findings import Marks
-from smtplog.negotiated import mixed, reply_kinds, text_kinds
+from smtplog.negotiated import mixed, reply_kinds, summed, text_kinds
 from smtplog.sessions import last_before
 from smtplog.transactions import QUIT, TRUNCATED, has_content
 
@@ -200,7 +200,7 @@ def shapes(batch: Batch, numbers: np.ndarray) -> np.ndarray:
             (batch.sessions.session[at], mixed(found.kind[at], text_kinds(events.take(found.text, at))).view(np.int64)),
         ):
             place = np.arange(len(owner)) - np.searchsorted(owner, owner)
-            np.add.at(total, owner, mixed(kind, place))
+            total += summed(owner, mixed(kind, place), len(total))
     return total[numbers]
 
 
@@ -320,7 +320,7 @@ def _out_of_order(batch: Batch) -> np.ndarray:
     out = ~allowed[pairs.state, pairs.verb]
 
     def verb(*names: str) -> np.ndarray:
-        return np.isin(pairs.verb, [i for i, name in enumerate(pairs.verbs) if name in names])
+        return np.array([name in names for name in pairs.verbs], np.bool_)[pairs.verb]
 
     digit = pairs.code // 100
     closed = batch.transactions.end[pairs.session] != TRUNCATED
@@ -332,7 +332,7 @@ def _out_of_order(batch: Batch) -> np.ndarray:
     out |= (pairs.code == 354) & ~verb("DATA", "XEXCH50")
     out |= (pairs.code == 334) & ~verb("AUTH", "AUTH-RESPONSE", "X-EXPS")
     out |= (pairs.code == 235) & ~verb("AUTH", "AUTH-RESPONSE", "X-EXPS")
-    transaction = np.isin(pairs.state, [states.STATES.index(name) for name in states.TRANSACTION_STATES])
+    transaction = np.array([name in states.TRANSACTION_STATES for name in states.STATES], np.bool_)[pairs.state]
     out |= verb(*states.HELLO) & transaction
     handshake = verb("STARTTLS", "X-ANONYMOUSTLS")
     out |= handshake & pairs.tls
