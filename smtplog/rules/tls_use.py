@@ -101,9 +101,13 @@ def starttls_stripped(exchange: Exchange) -> Iterator[Hit]:
 
 
 def _starttls_left(batch: Batch) -> np.ndarray:
-    """What carries a message or a secret in clear though STARTTLS was offered."""
-    carries = verbs(*_CONTENT, "AUTH", "X-EXPS")(batch) & ~batch.exchanges.tls
-    return carries & batch.offers.has("STARTTLS") if carries.any() else carries
+    """What may carry a secret in clear though STARTTLS was offered, and what carries the first message of a session so."""
+    pairs = batch.exchanges
+    left = ~pairs.tls & batch.offers.has("STARTTLS")
+    messages = np.flatnonzero(left & verbs(*_CONTENT)(batch) & np.isin(pairs.code // 100, (2, 3)))
+    mask = left & verbs("AUTH", "X-EXPS")(batch)
+    mask[messages[np.unique(pairs.session[messages], return_index=True)[1]]] = True
+    return mask
 
 
 @rule(
