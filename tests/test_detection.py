@@ -1,0 +1,79 @@
+"""What holds no dialog is claimed by no format: source code, prose, tables, other logs, mail."""
+
+from __future__ import annotations
+
+import json
+import sysconfig
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtplog import read
+
+REPOSITORY = Path(__file__).parent.parent
+STDLIB = Path(sysconfig.get_paths()["stdlib"])
+#: Every eleventh module of the standard library, and those about mail and sockets, which speak of SMTP.
+MODULES = sorted(STDLIB.glob("*.py"))[::11] + [
+    STDLIB / f"{name}.py" for name in ("smtplib", "poplib", "imaplib", "ftplib")
+]
+OURS = [*sorted((REPOSITORY / "data").glob("*.csv")), *sorted(REPOSITORY.glob("*.toml")), REPOSITORY / "LICENSE"]
+
+WORDS = st.sampled_from(
+    ["the", "mail", "server", "said", "250", "220", "354", "ok", "and", "then", "QUIT", "data", "from", "to", "rcpt", "EHLO", "connection", "closed", "550", "error", ">", "<", "->", "<-", "S:", "C:", "send", "reply", "received", "sent", "INFO", "DEBUG", "2026-01-05", "10:11:12", "[42]", "(127.0.0.1)", "http://example.org/", "*", "=", "{", "}"]
+)
+
+
+def claimed(path: Path) -> str:
+    """The format that claims a file; empty where none does."""
+    transcript = read(path)
+    list(transcript)
+    return transcript.files[0].format if transcript.files else ""
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES + OURS if path.exists()], ids=lambda path: path.name)
+def test_source_code_and_tables_are_not_claimed(path: Path) -> None:
+    assert not claimed(path)
+
+
+@given(st.lists(st.lists(WORDS, min_size=5, max_size=12).map(" ".join), min_size=3, max_size=30))
+def test_prose_about_mail_is_not_claimed(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    """Sentences of the words of SMTP, none of which begins with a code or a verb."""
+    path = tmp_path_factory.mktemp("prose") / "text"
+    path.write_text("\n".join(f"He wrote: {line}." for line in lines), encoding="utf-8")
+    assert not claimed(path)
+
+
+ACCESS = '192.0.2.7 - - [05/Jan/2026:10:11:12 +0100] "GET /smtp/250 HTTP/1.1" 250 354 "-" "Mozilla/5.0"\n'
+POSTFIX = "Jan  5 10:11:12 mx postfix/smtpd[123]: 4F2A: client=mail.example.org[192.0.2.7]\n"
+REJECT = "Jan  5 10:11:12 mx postfix/smtpd[123]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550 5.1.1 <b@example.net>: unknown\n"
+EXIM = "2026-01-05 10:11:12 1tUQ2f-0001 <= a@example.org H=mail [192.0.2.7] P=esmtps S=250 id=1@example.org\n"
+MAIL = """From a@example.org Mon Jan  5 10:11:12 2026
+Received: from mail.example.org by mx.example.net with ESMTP id 250 for <b@example.net>
+From: a@example.org
+To: b@example.net
+Subject: 250 reasons
+
+220 people came, 354 stayed.
+> 250 is what you wrote
+QUIT is what they said.
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("access.log", ACCESS * 40),
+        ("maillog", (POSTFIX + REJECT) * 40),
+        ("mainlog", EXIM * 40),
+        ("mailbox", MAIL * 20),
+        ("rows.json", "\n".join(json.dumps({"code": 250, "verb": "RCPT", "text": f"{n} ok"}) for n in range(60))),
+        ("rows.csv", "time,code,verb\n" + "2026-01-05T10:11:12Z,250,MAIL FROM:<a@example.org>\n" * 60),
+        ("diff.patch", "--- a/x\n+++ b/x\n@@ -1,4 +1,4 @@\n" + "> 250 lines\n< 220 lines\n---\n" * 30),
+    ],
+)
+def test_other_files_of_a_mail_server_are_not_claimed(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert not claimed(path)
