@@ -21,7 +21,49 @@ MODULES = sorted(STDLIB.glob("*.py"))[::11] + [
 OURS = [*sorted((REPOSITORY / "data").glob("*.csv")), *sorted(REPOSITORY.glob("*.toml")), REPOSITORY / "LICENSE"]
 
 WORDS = st.sampled_from(
-    ["the", "mail", "server", "said", "250", "220", "354", "ok", "and", "then", "QUIT", "data", "from", "to", "rcpt", "EHLO", "connection", "closed", "550", "error", ">", "<", "->", "<-", "S:", "C:", "send", "reply", "received", "sent", "INFO", "DEBUG", "2026-01-05", "10:11:12", "[42]", "(127.0.0.1)", "http://example.org/", "*", "=", "{", "}"]
+    [
+        "the",
+        "mail",
+        "server",
+        "said",
+        "250",
+        "220",
+        "354",
+        "ok",
+        "and",
+        "then",
+        "QUIT",
+        "data",
+        "from",
+        "to",
+        "rcpt",
+        "EHLO",
+        "connection",
+        "closed",
+        "550",
+        "error",
+        ">",
+        "<",
+        "->",
+        "<-",
+        "S:",
+        "C:",
+        "send",
+        "reply",
+        "received",
+        "sent",
+        "INFO",
+        "DEBUG",
+        "2026-01-05",
+        "10:11:12",
+        "[42]",
+        "(127.0.0.1)",
+        "http://example.org/",
+        "*",
+        "=",
+        "{",
+        "}",
+    ]
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,22 @@ def test_11_every_terminal_is_re2() -> None:
         starts = ("start",) if declaration.kind == "capture" else grammar.rule_names(declaration.grammar)
         for _, pattern in grammar.terminals(grammar.lark(slug, starts)):
             events.found(events.from_list(["x"]), pattern)
+
+
+PUMPS = ("a", "0", " ", ".", "a.", "1:", "<a", '"', "220-", "\\r", "\t|", "[a]")
+
+
+@pytest.mark.parametrize("slug", [each.slug for each in formats.declarations() if each.kind != "delimited"])
+def test_11_terminals_take_linear_time(slug: str) -> None:
+    """On 64 KiB of anything a terminal that backtracks would need minutes, a linear one a few milliseconds."""
+    declaration = formats.declaration(slug)
+    starts = ("start",) if declaration.kind == "capture" else grammar.rule_names(declaration.grammar)
+    for name, pattern in grammar.terminals(grammar.lark(slug, starts)):
+        compiled = re.compile(pattern, re.ASCII)
+        for pump in PUMPS:
+            start = time.process_time()
+            compiled.match((pump * (65536 // len(pump))) + "\x00")
+            assert time.process_time() - start < 2, f"{slug}: {name} backtracks on {pump!r}"
 
 
 @given(st.binary(max_size=60), st.integers(1, 9))
