@@ -378,6 +378,9 @@ def _tls_events(sessions: Sessions, exchanges: Exchanges, tls: np.ndarray) -> No
     found = sessions.events
     at = exchanges.event >= 0
     tls[at] |= (found.flags[exchanges.event[at]] & TLS_ACTIVE) > 0
-    for event in np.flatnonzero(found.kind == TLS).tolist():
-        later = (exchanges.session == sessions.session[event]) & (exchanges.place > event)
-        tls[later] = events.text(found.text, event) != "failed"
+    told = np.flatnonzero(found.kind == TLS)
+    if len(told):
+        worked = ~events.found(events.take(found.text, told), "^failed$")
+        last = np.searchsorted(told, exchanges.place) - 1
+        known = (last >= 0) & (sessions.session[told[last]] == exchanges.session)
+        tls[known] = worked[last[known]]

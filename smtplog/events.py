@@ -181,6 +181,19 @@ def found(column: Strings, pattern: str) -> np.ndarray:
     return numbers(pc.match_substring_regex(column, pattern=pattern))
 
 
+def bears(column: Strings, literal: str) -> np.ndarray:
+    """Which strings hold this one."""
+    return numbers(pc.match_substring(column, pattern=literal))
+
+
+def replaced_at(column: Strings, at: np.ndarray, words: Strings | list[str]) -> Strings:
+    """The column with these strings at these positions."""
+    stack = pa.concat_arrays([column, from_list(words) if isinstance(words, list) else words])
+    index = np.arange(len(column))
+    index[at] = len(column) + np.arange(len(at))
+    return take(stack, index)
+
+
 def ends_with(column: Strings, ending: str) -> np.ndarray:
     """Which strings end with this."""
     return numbers(pc.ends_with(column, pattern=ending))

@@ -6,9 +6,11 @@ or name the side that speaks in the lines below it. The names of the grammar's r
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,23 +65,23 @@ class Role:
     def words(self) -> tuple[str, ...]:
         return tuple(self.rule.split("_"))
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.words[0]
 
     def has(self, suffix: str) -> bool:
         return suffix in self.words[1:]
 
-    @property
+    @cached_property
     def kind(self) -> int:
         return KINDS.index(self.name) if self.name in KINDS else NOTE
 
-    @property
+    @cached_property
     def spoken(self) -> bool:
         """Whether the text is words of the log; otherwise it says how an event went."""
         return self.name not in ("opened", "closed", "tls")
 
-    @property
+    @cached_property
     def how(self) -> str:
         """The text of an event: closed ``client``, tls ``failed``."""
         last = self.words[-1]
@@ -87,22 +89,26 @@ class Role:
             return last if last in ("active", "failed") else "ok"
         return last if self.name == "closed" and len(self.words) > 1 else ""
 
-    @property
+    @cached_property
     def flags(self) -> int:
         said = self.name in ("client", "server", "gap", "said")
         return (TLS_ACTIVE if said and self.has("tls") else 0) | (INFERRED if self.has("inferred") else 0)
 
-    @property
+    @cached_property
     def heading(self) -> int:
         """The kind of the lines below; -1 for what is no heading."""
         return KINDS.index(self.words[1]) if self.name == "heading" else -1
 
-    @property
+    @cached_property
+    def part(self) -> bool:
+        return self.has("part")
+
+    @cached_property
     def octets(self) -> bool:
         """Whether the text says which octets were on the wire."""
         return self.has("raw") or self.has("hex") or self.has("part")
 
-    @property
+    @cached_property
     def slow(self) -> bool:
         """Whether lines of it must be looked at one by one."""
         return self.octets or self.name in ("more", "clock", "wait")
@@ -241,8 +247,15 @@ class Assembly:
 
     def _one_by_one(self, found: Events, rule: np.ndarray, *, final: bool) -> Events:
         lines = _Lines(found, self._parts, self._clock)
-        for i, number in enumerate(rule.tolist()):
-            lines.add(i, self.roles[number])
+        slow = self._slow[rule]
+        edges = np.flatnonzero(slow[1:] != slow[:-1]) + 1
+        starts = [0, *edges.tolist(), len(rule)] if len(rule) else [0]
+        for start, stop in itertools.pairwise(starts):
+            if slow[start] or lines.waits:
+                for i in range(start, stop):
+                    lines.add(i, self.roles[rule[i]])
+            else:
+                lines.pass_on(start, stop)
         if final:
             lines.end()
         self._parts, self._clock = lines.open(), lines.clock
@@ -257,7 +270,7 @@ class Assembly:
 
 
 class _Lines:
-    """The lines of the wire in one block, put together one by one."""
+    """The lines of the wire in one block. What the log says line by line passes on in runs; the rest is put together."""
 
     def __init__(self, found: Events, parts: dict[tuple[str, int], tuple[Events, bytes]], clock: int) -> None:
         begun = [row for row, _ in parts.values()]
@@ -269,9 +282,17 @@ class _Lines:
         self._flags = self._found.flags.tolist()
         self._time, self._eol = self._found.time.tolist(), self._found.eol.tolist()
         self._open = {at: (i, octets) for i, (at, (_, octets)) in enumerate(parts.items())}
-        self._out: list[tuple[int, str, int, int, int]] = []  # position, text, eol, flags, time
-        self._last = -1  # the line of the log that the last event ends on
+        self._out: list[_Run | _Line] = []
         self.clock = clock
+
+    @property
+    def waits(self) -> bool:
+        """Whether a line waits for its other part."""
+        return bool(self._open)
+
+    def pass_on(self, start: int, stop: int) -> None:
+        """Take a run of lines as they stand."""
+        self._out.append(_Run(start + self._shift, stop + self._shift, self.clock))
 
     def add(self, i: int, role: Role) -> None:
         """Take one line of the log."""
@@ -284,11 +305,10 @@ class _Lines:
         elif role.name == "more":
             self._fold(i, text)
         else:
-            where = (self._keys[i], kind)
-            if kind in (OPENED, CLOSED):
+            if kind in (OPENED, CLOSED) and self._open:
                 self._flush(self._keys[i])
-            if role.has("part") or (self._open and where in self._open):
-                self._part(i, where, _octets_of(text, role), part=role.has("part"))
+            if role.part or (self._open and (self._keys[i], kind) in self._open):
+                self._part(i, (self._keys[i], kind), _octets_of(text, role), part=role.part)
             elif role.octets:
                 for words, eol, flags in wire_lines(_octets_of(text, role)):
                     self._tell(i, words, eol, flags | self._flags[i])
@@ -297,8 +317,7 @@ class _Lines:
 
     def _tell(self, i: int, text: str, eol: int, flags: int) -> None:
         time = self._time[i]
-        self._out.append((i, text, eol, flags, self.clock if time == NO_TIME else time))
-        self._last = self._line[i]
+        self._out.append(_Line(i, text, eol, flags, self.clock if time == NO_TIME else time, self._line[i]))
 
     def _part(self, i: int, where: tuple[str, int], octets: bytes, *, part: bool) -> None:
         first, before = self._open.pop(where, (i, b""))
@@ -319,10 +338,15 @@ class _Lines:
                 self._tell(first, words, eol, flags | self._flags[first])
 
     def _fold(self, i: int, text: str) -> None:
-        if self._out and self._last == self._line[i] - 1 and self._kind[self._out[-1][0]] in (CLIENT, SERVER):
-            at, words, eol, flags, time = self._out[-1]
-            self._out[-1] = (at, f"{words} {text.strip()}", eol, flags, time)
-            self._last = self._line[i]
+        """Join a folded line to the one before, if that stands right above it."""
+        last = self._out[-1] if self._out else None
+        if isinstance(last, _Run):
+            at = last.stop - 1
+            self._out[-1:] = [_Run(last.start, at, last.clock)] if at > last.start else []
+            self._tell(at, self._texts[at], self._eol[at], self._flags[at])
+            last = self._out[-1]
+        if isinstance(last, _Line) and last.line == self._line[i] - 1 and self._kind[last.at] in (CLIENT, SERVER):
+            self._out[-1] = last._replace(text=f"{last.text} {text.strip()}", line=self._line[i])
 
     def _wait(self, text: str) -> None:
         if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)s?$", text.strip()):
@@ -340,12 +364,41 @@ class _Lines:
 
     def events(self) -> Events:
         """The lines so far, in the order in which they were complete."""
-        taken = self._found.take(np.array([i for i, *_ in self._out], np.int64))
-        taken.text = events.from_list([text for _, text, *_ in self._out])
-        taken.eol = np.array([eol for _, _, eol, _, _ in self._out], np.uint8)
-        taken.flags = np.array([flags for *_, flags, _ in self._out], np.uint8)
-        taken.time = np.array([time for *_, time in self._out], np.int64)
+        lines = [each for each in self._out if isinstance(each, _Line)]
+        at = [np.arange(each.start, each.stop) if isinstance(each, _Run) else [each.at] for each in self._out]
+        index = np.concatenate([*at, []]).astype(np.int64)
+        sizes = [len(each) for each in at]
+        own = np.repeat(np.array([isinstance(each, _Line) for each in self._out], np.bool_), sizes)
+        clocks = np.repeat(
+            np.array([each.clock if isinstance(each, _Run) else NO_TIME for each in self._out], np.int64), sizes
+        )
+        taken = self._found.take(index)
+        taken.text = events.replaced_at(taken.text, np.flatnonzero(own), [line.text for line in lines])
+        taken.eol, taken.flags, taken.time = taken.eol.copy(), taken.flags.copy(), taken.time.copy()
+        taken.time = np.where(taken.time == NO_TIME, clocks, taken.time) if len(index) else taken.time
+        taken.eol[own] = [line.eol for line in lines]
+        taken.flags[own] = [line.flags for line in lines]
+        taken.time[own] = [line.time for line in lines]
         return taken
+
+
+class _Run(NamedTuple):
+    """Lines that pass on as they stand."""
+
+    start: int
+    stop: int
+    clock: int  #: their time, where they have none of their own
+
+
+class _Line(NamedTuple):
+    """A line that was put together."""
+
+    at: int  #: the event that it begins in
+    text: str
+    eol: int
+    flags: int
+    time: int
+    line: int  #: the line of the log that it ends on
 
 
 def _octets_of(text: str, role: Role) -> bytes:

@@ -173,11 +173,9 @@ class DelimitedReader(Reader):
 
     def _context(self, kind: np.ndarray, text: Strings, context: Strings) -> tuple[np.ndarray, Strings]:
         """What the context column makes of notes and closes."""
-        from smtplog.formats.readers import _replaced
-
         closed = np.flatnonzero(kind == CLOSED)
         if len(closed):
-            text = _replaced(
+            text = events.replaced_at(
                 text, closed, [self._closed_by(each) for each in events.listed(events.take(context, closed))]
             )
         notes = np.flatnonzero(kind == NOTE)
@@ -188,7 +186,7 @@ class DelimitedReader(Reader):
                 if len(at):
                     kind = kind.copy()
                     kind[at] = TLS
-                    text = _replaced(text, at, ["failed" if rule.endswith("failed") else "ok"] * len(at))
+                    text = events.replaced_at(text, at, ["failed" if rule.endswith("failed") else "ok"] * len(at))
         return kind, text
 
     def _closed_by(self, context: str) -> str:

@@ -116,7 +116,11 @@ class LineReader(Reader):
         for number, shape in enumerate(self.shapes):
             if not len(left):
                 break
-            mask, fields = events.extracted(rest, shape.pattern)
+            mask = np.ones(len(left), np.bool_)
+            if shape.literal and len(left) > 1000:  # few bear it: a search for it is much less work
+                mask = events.bears(rest, shape.literal)
+            bearing = np.flatnonzero(mask)
+            mask[bearing], fields = events.extracted(events.take(rest, bearing), shape.pattern)
             if mask.any():
                 positions.append(left[mask])
                 rules.append(np.full(len(positions[-1]), number, np.int16))
@@ -138,7 +142,8 @@ class LineReader(Reader):
         spoken = np.array([role.spoken for role in roles], np.bool_)[rule]
         if not spoken.all():  # an event's text says how it went: closed "client", tls "failed"
             at = np.flatnonzero(~spoken)
-            text = _replaced(text, at, [roles[number].how for number in rule[at].tolist()])
+            how = events.take(events.from_list([role.how for role in roles]), rule[at])
+            text = events.replaced_at(text, at, how)
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
         if "key" in keys:
             keys["key"] = events.encoded(
@@ -169,15 +174,6 @@ def _stacked(name: str, positions: list[np.ndarray], parts: list[dict[str, Strin
         for position, part in zip(positions, parts, strict=True)
     ]
     return pa.concat_arrays(empty)
-
-
-def _replaced(column: Strings, at: np.ndarray, words: list[str]) -> Strings:
-    import pyarrow as pa
-
-    stack = pa.concat_arrays([column, events.from_list(words)])
-    index = np.arange(len(column))
-    index[at] = len(column) + np.arange(len(at))
-    return events.take(stack, index)
 
 
 def _escaped(literal: str) -> str:
