@@ -14,6 +14,8 @@ from datetime import datetime
 
 from smtplog.model import Dialog, Exchange, Reply
 
+#: What stands for something else in this notation: what a document says between the lines.
+_DIRECTION = re.compile(r"<[^<>]*(?:connection|TLS|SSL)[^<>]*>|\.{3,}|\[\.{3}[^\[\]]*\]|…")
 _ENDS = {"crlf": "\\r\\n", "lf": "\\n", "cr": "\\r", "none": ""}
 
 
@@ -85,7 +87,8 @@ def _reply(reply: Reply, index: int | None) -> list[ScriptLine]:
 
 def _said(side: str, text: str, eol: str, crlf: bool) -> str:
     odd_end = crlf and eol in ("lf", "cr")
-    if odd_end or text != text.strip(" \t") or any(ord(c) < 32 or ord(c) == 127 for c in text) or "{" in text:
+    plain = text == text.strip(" \t") and "{" not in text and all(32 <= ord(c) != 127 for c in text)
+    if odd_end or not plain or _DIRECTION.fullmatch(text):
         return f"{side}!: {escaped(text)}{_ENDS[eol] if odd_end else _ENDS['crlf']}"
     return f"{side}: {text}" if text else f"{side}:"
 

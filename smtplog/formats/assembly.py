@@ -36,6 +36,8 @@ _ESCAPE = re.compile(
     rb"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2})|(.))", re.DOTALL
 )
 _NAMED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\", b"0": b"\0", b'"': b'"', b"'": b"'", b"e": b"\x1b"}
+_ENCODED = re.compile(r"(?:^| )[A-Za-z0-9+/]{24,}$")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _WIRE_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
 _LARGEST = 1 << 20  # octets of one line that is put together from parts
 
@@ -346,7 +348,7 @@ class _Lines:
             self._tell(at, self._texts[at], self._eol[at], self._flags[at])
             last = self._out[-1]
         if isinstance(last, _Line) and last.line == self._line[i] - 1 and self._kind[last.at] in (CLIENT, SERVER):
-            self._out[-1] = last._replace(text=f"{last.text} {text.strip()}", line=self._line[i])
+            self._out[-1] = last._replace(text=folded(last.text, text.strip()), line=self._line[i])
 
     def _wait(self, text: str) -> None:
         if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)s?$", text.strip()):
@@ -399,6 +401,12 @@ class _Line(NamedTuple):
     flags: int
     time: int
     line: int  #: the line of the log that it ends on
+
+
+def folded(text: str, more: str) -> str:
+    """A line and what was folded: joined with a blank, or, in the middle of base64, with nothing."""
+    encoded = _ENCODED.search(text) is not None and _BASE64.fullmatch(more) is not None
+    return text + more if encoded else f"{text} {more}"
 
 
 def _octets_of(text: str, role: Role) -> bytes:

@@ -18,6 +18,9 @@ def peel_lines(
     names: tuple[str, ...], lines: Strings, numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
 ) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:
     """The peelers that work on single lines of a column; one line may become several."""
+    if "erasures" in names and (struck := events.found(lines, "\x08")).any():
+        texts = events.listed(lines)
+        lines = events.from_list([_erased(text) if odd else text for text, odd in zip(texts, struck, strict=True)])
     if "repeat" in names and events.found(lines, r"\{[^{}*]+\*[0-9]+\}").any():
         return _repeated(lines, numbers, flags, eol)
     return lines, numbers, flags, eol
