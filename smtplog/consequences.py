@@ -40,6 +40,8 @@ _OF_MISREAD_TEXT = ("SEQ016", "TEL006", "DAT004", "DAT005", "DAT009", "SEC012")
 _OFF_BY_ONE = ("SEQ010", "REP004", "REP005")
 _SAY_OFF_BY_ONE = ("REP005", "REP012", "SEQ015", "SEQ025", "TEL005")
 
+#: What no line of SMTP holds and nobody types, unlike TAB, BS, CR, ESC and DEL.
+_OCTETS = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f]")
 _CONTROLS = re.compile(r"\x1b\[?[A-Z~]?|[^ -~]")
 
 
@@ -51,6 +53,34 @@ def without_consequences(hits: Told, dialog: Dialog) -> Told:
         if not (_follows(each, hit, kept, dialog) or _is_out_of_step(each, kept, lost=lost)):
             kept.append((each, hit))
     return kept
+
+
+def readable(hits: Told, dialog: Dialog) -> Told:
+    """The hits, without those on octets of TLS that a recording at the wire has as if they were lines."""
+    start = _ciphertext(dialog) if hits else None
+    return hits if start is None else [(each, hit) for each, hit in hits if _line(hit, dialog) < start]
+
+
+def _ciphertext(dialog: Dialog) -> int | None:
+    """The line from which on a session is encrypted: behind the reply to a STARTTLS that was accepted, where octets that are
+    no text follow, and the log tells of no handshake or leaves a gap for what it could not read (RFC 3207 section 4)."""
+    accepted = None
+    for i, exchange in enumerate(dialog.exchanges):
+        reply = exchange.reply
+        octets = any(_OCTETS.search(line) for line in (exchange.command or "", *(reply.raw if reply else ())))
+        if accepted is not None and octets:
+            return accepted
+        if reply is not None and states.after(exchange.verb, reply.code).tls:
+            later = {event.kind for event in dialog.events if event.before > i}
+            accepted = reply.line + 1 if "gap" in later or "tls" not in later else None
+            if accepted is not None and octets:
+                return accepted
+    return None
+
+
+def _line(hit: Hit, dialog: Dialog) -> int:
+    exchange = dialog.exchanges[hit.exchange] if hit.line is None and hit.exchange is not None else None
+    return hit.line or (exchange.line if exchange is not None and exchange.line else dialog.line)
 
 
 def _follows(each: Rule, hit: Hit, told: Told, dialog: Dialog) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smtplog.batches import Batch
-from smtplog.consequences import without_consequences
+from smtplog.consequences import readable, without_consequences
 from smtplog.findings import SEVERITIES, Finding, Hit, Marks, Rule, Severity, chosen
 from smtplog.model import Dialog, Exchange
 from smtplog.redact import mask, masking, redact
@@ -115,7 +115,7 @@ def check(dialog: Dialog, rules: Iterable[Rule] | None = None, *, show_secrets: 
 
 def judge(dialog: Dialog, rules: tuple[Rule, ...]) -> list[Judged]:
     """The hits of one dialog that stand, by line."""
-    hits = _hits(dialog, rules)
+    hits = readable(_hits(dialog, rules), dialog)
     if not hits:
         return []
     hits.sort(key=lambda pair: (_line(pair[1], dialog), pair[0].code))

@@ -104,15 +104,14 @@ def told(text: str, folder: Path) -> list[Finding]:
         (f"{MAIL} NOTIFY=SUCCESS RET=HDRS", "DSN004", 27, f"{MAIL} RET=HDRS"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize(("reply", "severity"), [("501 5.5.4 no", 0), ("250 Ok", 1)])
-def test_column_and_mended_line(
-    line: str, code: str, column: int, mended: str, reply: str, severity: int, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("reply", ["501 5.5.4 no", "250 Ok"])
+def test_column_and_mended_line(line: str, code: str, column: int, mended: str, reply: str, tmp_path: Path) -> None:
     before = f"C: {MAIL}\nS: 250 Ok\n" if line.startswith("RCPT") else ""
     (finding,) = [each for each in told(f"{before}C: {line}\nS: {reply}\n", tmp_path) if each.code != "EXT001"]
     assert (finding.code, finding.column, finding.corrected) == (code, column, mended)
     steps = ("error", "warning", "info")
-    assert finding.severity == steps[steps.index(BOOK[code].severity) + severity]
+    taken = steps[steps.index(BOOK[code].severity) + 1]
+    assert finding.severity == ("error" if reply.startswith("501") else taken)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +126,22 @@ def test_column_and_mended_line(
 )
 def test_whose_fault_a_refusal_is(line: str, reply: str, codes: list[str], tmp_path: Path) -> None:
     assert [each.code for each in told(f"C: {line}\nS: {reply}\n", tmp_path) if each.code[:3] == "DSN"] == codes
+
+
+@pytest.mark.parametrize(
+    ("between", "codes"),
+    [
+        ("", ["DSN005"]),
+        ("C: RCPT TO:<c@example.net>\nS: 250 Ok\n", ["DSN005"]),
+        (f"C: RSET\nS: 250 Ok\nC: {MAIL}\nS: 250 Ok\n", []),
+        (f"C: RCPT TO:<c@example.net>\nS: 250 Ok\nC: DATA\nS: 354 Go\nC: .\nS: 250 Ok\nC: {MAIL}\nS: 250 Ok\n", []),
+    ],
+)
+def test_what_another_transaction_takes_proves_nothing(between: str, codes: list[str], tmp_path: Path) -> None:
+    refused, accepted = f"C: {RCPT} NOTIFY=NEVER\nS: 550 No\n", f"C: {RCPT}\nS: 250 Ok\n"
+    for one, other in ((refused, accepted), (accepted, refused)):
+        text = f"C: {MAIL}\nS: 250 Ok\n{one}{between}{other}"
+        assert [each.code for each in told(text, tmp_path) if each.code[:3] == "DSN"] == codes
 
 
 def test_on_submission_both_addresses_are_one(tmp_path: Path) -> None:

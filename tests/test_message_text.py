@@ -159,6 +159,11 @@ RAW_HI = DATA + RAW + r"hi"
         (OPEN + "C: BDAT 70 LAST\nC: hello\nS: 250 Ok\n", []),
         (OPEN + "C: BDAT 70 LAST\nS: 250 Ok\n", []),
         (OPEN + "C: BDAT 5 LAST\nC: Subject: x\nS: 250 Ok\nS: 500 no\n", [("DAT009", "error", "client")]),
+        (OPEN + "C: BDAT 5 LAST\nS: 250 Ok\nC: Subject: x\nS: 500 no\n", [("DAT009", "error", "client")]),
+        (
+            OPEN + "C: BDAT 5 LAST\nS: 250 Ok\nC: MIAL FROM:<a@example.org>\nS: 500 no\n",
+            [("TEL007", "error", "client")],
+        ),
         (OPEN + "C: BDAT 12 LAST\nC: Subject: x\nC: more\nS: 250 Ok\nS: 500 no\n", [("DAT009", "error", "client")]),
         (DATA + "C: {Received: from x by y*25}\n" + HEADER + END, [("DAT010", "info", "operator")]),
         (DATA + "C: {Received: from x by y*24}\n" + HEADER + "C: Received: x\n" + END, []),

@@ -417,3 +417,19 @@ def test_the_fields_of_a_finding_are_all_told() -> None:
     from smtplog.reports.as_csv import COLUMNS
 
     assert {*COLUMNS, "excerpt"} <= set(Finding.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("seen", ["", "*: tls active\n"])
+def test_octets_after_starttls_are_no_lines(seen: str, tmp_path: Path) -> None:
+    """A recording at the wire has TLS as if it were lines; there is nothing to say of them, unless the log says that TLS is
+    decrypted."""
+    text = (
+        "S: 220 mx.example.net ESMTP ready\nC: EHLO client.example.org\nS: 250-mx.example.net\nS: 250 STARTTLS\n"
+        "C: STARTTLS\nS: 220 2.0.0 Ready to start TLS\n" + seen + "C: \x80\x2e\x01\x03\x08Q\nC: \x08\x05x\n"
+        "S: 500 5.5.2 What?\n"
+    )
+    path = tmp_path / "wire.dialog"
+    path.write_text(text, encoding="utf-8", newline="")
+    found = {each.code for each in read(path, input_format="cs-dialog").check()}
+    assert ("TEL001" in found or "TEL002" in found) == bool(seen)
+    assert bool(found) == bool(seen)

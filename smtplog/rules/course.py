@@ -228,14 +228,16 @@ def spilled_texts(dialog: Dialog) -> list[tuple[int, int]]:
 
 
 def _is_spilled(end: Exchange, run: tuple[Exchange, ...]) -> bool:
-    """Whether lines are text and not slips of somebody typing: who types waits for the reply to his dot, and nobody types
-    chunks."""
+    """Whether lines are text and not slips of somebody who had read the reply to what ended the message. Behind a chunk a
+    server may log its reply before the rest; there a header field or a dot tells."""
     if (run[-1].command or "").strip() == "." and len(run) > 1:
         return True
     words = len(run) > 1 or " " in (run[0].command or "").strip()
     if run[0].verb in VERBS:
         return False
-    return (words or run[0].pipelined) if end.verb == "BDAT" else (words and run[0].pipelined)
+    if end.verb == "BDAT":
+        return run[0].pipelined or any(_is_text(each) for each in run)
+    return words and run[0].pipelined
 
 
 def _text_after(exchanges: tuple[Exchange, ...], index: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -230,8 +231,9 @@ def ret_or_envid_invalid(exchange: Exchange) -> Iterator[Hit]:
 def orcpt_invalid(exchange: Exchange) -> Iterator[Hit]:
     """The value of ORCPT is not a type, a semicolon and an address as xtext; or it differs where it cannot yet.
 
-    Why it matters: notifications name the original recipient by it; what cannot be read is lost or refuses the recipient.
-    On submission nobody has forwarded the message yet, so the two addresses are one (an info).
+    Why it matters: notifications name the original recipient by it; what cannot be read is lost, or the
+    recipient is refused for it (an error). On submission nobody has forwarded the message yet, so the two addresses are
+    one (an info).
 
     Flagged::
 
@@ -273,7 +275,8 @@ def orcpt_invalid(exchange: Exchange) -> Iterator[Hit]:
     Reference: RFC 3461 4.2
     """
     broken = list(_faults(exchange, "ORCPT"))
-    yield from broken
+    refused = exchange.severity == 5 and exchange.reply is not None and exchange.reply.code in _OF_SYNTAX
+    yield from (replace(each, severity="error") if refused else each for each in broken)
     if not broken and exchange.verb == "RCPT" and is_said(exchange) and _is_submission(exchange):
         for parameter in parameters(exchange.command or ""):
             kind, _, original = (parameter.value or "").partition(";")
@@ -284,6 +287,10 @@ def orcpt_invalid(exchange: Exchange) -> Iterator[Hit]:
                     column=parameter.column,
                     severity="info",
                 )
+
+
+#: The replies to a line that is not well-formed (RFC 5321 section 4.2.2, RFC 1869 section 4).
+_OF_SYNTAX = (500, 501, 504, 555)
 
 
 def _is_submission(exchange: Exchange) -> bool:
@@ -375,7 +382,7 @@ def valid_dsn_refused(dialog: Dialog) -> Iterator[Hit]:
     """The server offered DSN and refuses a command for a well-formed parameter of it.
 
     Why it matters: clients add these parameters because they were offered; the mail is lost for it. Told where the reply
-    speaks of parameters, or where the same command was accepted without them.
+    speaks of parameters, or where the same command was accepted without them in the same transaction.
 
     Flagged::
 
@@ -425,7 +432,7 @@ def valid_dsn_refused(dialog: Dialog) -> Iterator[Hit]:
             reply = exchange.reply
             text = f"{reply.code} {' '.join(reply.text)[:100]}".strip() if reply else ""
             yield hit(i, exchange, f"The server offers DSN and refuses {exchange.verb} with {' '.join(names)}: {text}")
-        elif names and _passes_without(exchange, dialog):
+        elif names and _passes_without(i, exchange, dialog):
             yield hit(
                 i,
                 exchange,
@@ -480,8 +487,9 @@ def _others(exchange: Exchange) -> set[str]:
     return {word.partition("=")[0].upper() for word in words} - COMMAND.keys()
 
 
-def _passes_without(exchange: Exchange, dialog: Dialog) -> bool:
-    """Whether the same command without these parameters was accepted in the same session."""
+def _passes_without(index: int, exchange: Exchange, dialog: Dialog) -> bool:
+    """Whether the same command without these parameters was accepted in the same transaction; what is refused in one may
+    be taken in another for reasons of its own."""
     if exchange.severity != 5 or exchange.reply is None or exchange.reply.code in (503, 530):
         return False
     command = bare(exchange.command or "")
@@ -491,8 +499,19 @@ def _passes_without(exchange: Exchange, dialog: Dialog) -> bool:
         and (other.tls, other.authenticated) == (exchange.tls, exchange.authenticated)
         and not any(parameters(other.command or ""))
         and _plain(other.command or "") == command
-        for _, other in commands(dialog)
+        and _of_one_transaction(index, i, dialog)
+        for i, other in commands(dialog)
     )
+
+
+def _of_one_transaction(refused: int, accepted: int, dialog: Dialog) -> bool:
+    """Whether two exchanges belong to one transaction: of two RCPT the same, of two MAIL one that nothing was sent in
+    between."""
+    one, other = dialog.exchanges[refused], dialog.exchanges[accepted]
+    if one.verb == "RCPT":
+        return one.transaction is not None and one.transaction == other.transaction
+    between = dialog.exchanges[min(refused, accepted) + 1 : max(refused, accepted)]
+    return not any(each.verb in ("MAIL", "RCPT") and each.severity == 2 for each in between)
 
 
 def bare(command: str) -> str:

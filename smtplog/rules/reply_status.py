@@ -24,7 +24,7 @@ _POLICY = (421, 450, 451, 454, 500, 501, 502, 503, 504, 521, 530, 550, 554)
 _CONTRADICTS = r"^(?:2..[ -][45]|4..[ -][25]|5..[ -][24])\.[0-9]+\.[0-9]+(?: |$)"
 _WITH_STATUS = r"^...[ -][245]\.[0-9]+\.[0-9]+(?: |$)"
 #: What looks like an enhanced status code, well made or not.
-_SOUND_STATUS = r"^[0-24-9]..[ -][245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: |$)"
+_SOUND_STATUS = r"^[245]..[ -][245]\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: |$)"
 _UNKNOWN = r"(?i:user unknown|unknown (?:user|recipient)|no such (?:user|recipient)|does not exist)"
 _LIKE_STATUS = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)(?= |$)")
 
@@ -399,7 +399,7 @@ def enhanced_code_misplaced(dialog: Dialog) -> Iterator[Hit]:
 def _misplaced(reply: Reply, place: str, *, allowed: bool) -> Iterator[Hit]:
     for i, text in enumerate(reply.text):
         match = _LIKE_STATUS.match(text)
-        if match is None:
+        if match is None or reply.raw[i] == text:  # a line without a code has no place for one
             continue
         parts = match[1].split(".")
         if not allowed:

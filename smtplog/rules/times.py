@@ -190,10 +190,17 @@ def early_talker(dialog: Dialog) -> Iterator[Hit]:
             continue
         if exchange.verb == "PROXY" or (exchange.command or "").startswith("\x16\x03"):
             continue
-        if exchange.line < greeting.end_line:
+        if exchange.line < _complete(greeting):
             what = "in the middle of the greeting" if exchange.line > greeting.line else "before the greeting"
             yield hit(i, exchange, f"{exchange.verb or 'Something'} was sent {what}.")
         return
+
+
+def _complete(greeting: Reply) -> int:
+    """The line with which a greeting is complete: the first without a hyphen, whatever lines without a code the log has
+    after it."""
+    last = next((i for i, raw in enumerate(greeting.raw) if raw[3:4] != "-"), len(greeting.raw))
+    return greeting.end_line if last >= len(greeting.raw) - 1 else greeting.line + last
 
 
 @rule(

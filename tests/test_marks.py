@@ -1,0 +1,42 @@
+"""A mark is necessary: whatever stands in a log, the rules say of the sessions that the marks leave over what they say of
+all of them, one by one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtplog import read
+from smtplog.findings import chosen
+from smtplog.judging import check
+from tests.mutants import DAMAGES, mutate
+from tests.perfect import many
+from tests.test_laws import broken
+
+RULES = chosen(extra=True)
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def is_necessary(data: bytes, slug: str) -> None:
+    path = Path(FOLDER.name) / "log"
+    path.write_bytes(data)
+    by_one = [each for dialog in read(path, input_format=slug, show_secrets=True) for each in check(dialog, RULES)]
+    assert list(read(path, input_format=slug).check(RULES)) == by_one
+
+
+@given(sample=broken())
+def test_the_marks_pass_over_no_finding_in_a_broken_log(sample: tuple[str, bytes]) -> None:
+    slug, data = sample
+    is_necessary(data, slug)
+
+
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(sorted(DAMAGES)))
+def test_the_marks_pass_over_no_finding_in_a_damaged_session(seed: int, kind: str) -> None:
+    for session in many(seed, 3):
+        mutant = mutate(Random(seed), session, kind)
+        if mutant is not None:
+            is_necessary(mutant.text().encode(), "cs-dialog")
