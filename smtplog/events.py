@@ -6,6 +6,7 @@ Python constant in a kernel, so columns are made from and read through buffers h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -276,6 +277,12 @@ def stripped(column: Strings, characters: str) -> Strings:
 def joined(*columns: Strings) -> Strings:
     """The strings of some columns, side by side, with a blank between where both say something."""
     return pc.utf8_trim(pc.binary_join_element_wise(*columns, from_list([" "])[0]), characters=" ")
+
+
+def without(column: Strings, pattern: str) -> Strings:
+    """The strings without what a regular expression (RE2) finds in them, its groups excepted."""
+    kept = "".join(f"\\{number}" for number in range(1, re.compile(pattern).groups + 1))
+    return pc.replace_substring_regex(column, pattern=pattern, replacement=kept)
 
 
 def text(column: Any, i: int) -> str:

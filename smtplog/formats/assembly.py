@@ -49,6 +49,8 @@ class Role:
     * ``tls``: said under TLS; ``inferred``: the log does not hold it; ``active failed ok``: how a TLS handshake went;
       ``by_client by_server by_timeout``: how a session was closed
     * ``raw``: the text is a string literal; its escapes are octets, and it may hold several lines
+    * ``quoted``: the text is one line between quotes, with its end or without: other escapes than ``\\r`` and ``\\n`` are
+      undone
     * ``hex``: the text is octets in hexadecimal digits
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
@@ -127,6 +129,7 @@ class Assembly:
         self._slow = np.array([role.slow for role in self.roles], np.bool_)
         self._is_said = np.array([role.name == "said" for role in self.roles], np.bool_)
         self._heading = np.array([role.heading for role in self.roles], np.int16)
+        self._quoted = np.array([role.has("quoted") for role in self.roles], np.bool_)
         self._more = np.array([role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
@@ -144,6 +147,8 @@ class Assembly:
 
     def take(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
         """The events that these lines stand for. ``rule`` is the position of each line's role."""
+        if self._quoted.any():
+            found = _unquoted(found, self._quoted[rule])
         if len(found):
             found = self._sided(self._inherited(found, rule), rule)
         if self._folds:
@@ -407,6 +412,24 @@ def folded(text: str, more: str) -> str:
     """A line and what was folded: joined with a blank, or, in the middle of base64, with nothing."""
     encoded = _ENCODED.search(text) is not None and _BASE64.fullmatch(more) is not None
     return text + more if encoded else f"{text} {more}"
+
+
+def _unquoted(found: Events, quoted: np.ndarray) -> Events:
+    """The same lines, the escapes undone in those that stood between quotes."""
+    at = np.flatnonzero(quoted & events.found(found.text, r"\\"))
+    if not len(at):
+        return found
+    lines = []
+    for i, text in zip(at.tolist(), events.listed(events.take(found.text, at)), strict=True):
+        text = re.sub(r"(?:\\r)*\\n$", "", text)
+        octets = unescaped(re.sub(r"(?s)(\\[^rn])|\\(?=[rn])", lambda match: match[1] or "\\\\", text))
+        try:
+            lines.append(octets.decode())
+        except UnicodeDecodeError:
+            found.flags[i] |= FALLBACK
+            lines.append(octets.decode("latin-1"))
+    found.text = events.replaced_at(found.text, at, lines)
+    return found
 
 
 def _octets_of(text: str, role: Role) -> bytes:

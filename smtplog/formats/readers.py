@@ -6,6 +6,7 @@ its end, the clock of a notation that writes times on lines of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 
@@ -80,6 +81,12 @@ class LineReader(Reader):
         super().__init__(declaration, swapped=swapped, latest=latest)
         self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
         keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
+        # Where every word said comes with its peer, the peer is part of the key; else it stands in the opening line alone.
+        self._peers_told = all(
+            re.search(r"\(\?P<(?:CLIENT|SERVER)>", each.pattern)
+            for each in self.shapes
+            if each.rule.split("_")[0] in ("client", "server", "said")
+        )
         self._assembly = Assembly(tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless)
         literals = {shape.literal for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
@@ -112,6 +119,8 @@ class LineReader(Reader):
         if self._literals:
             left = left[events.found(lines, self._literals)]
         rest = events.take(lines, left) if len(left) < len(lines) else lines
+        if self.declaration.tail:
+            rest = events.without(rest, self.declaration.tail)
         positions, rules, parts = [], [], []
         for number, shape in enumerate(self.shapes):
             if not len(left):
@@ -146,9 +155,8 @@ class LineReader(Reader):
             text = events.replaced_at(text, at, how)
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
         if "key" in keys:
-            keys["key"] = events.encoded(
-                events.joined(*(columns[name] for name in ("KEY", "CLIENT", "SERVER") if name in columns))
-            )
+            parts = ("KEY", "CLIENT", "SERVER") if self._peers_told else ("KEY",)
+            keys["key"] = events.encoded(events.joined(*(columns[name] for name in parts if name in columns)))
         return Events.build(
             self._sided(np.array([role.kind for role in roles], np.uint8)[rule]),
             numbers,

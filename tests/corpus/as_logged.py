@@ -54,8 +54,16 @@ class Log:
         """The lines that are as long as Postfix lets them be."""
         return tuple(line for line in self.lines if len(line.encode()) == POSTFIX_LINE)
 
+    @cached_property
+    def prefixed(self) -> bool:
+        """Whether the prefixes of its lines are known."""
+        return any(_PREFIX.match(line) for line in self.lines)
+
     def holds_command(self, command: str) -> bool:
-        return command in self.words
+        """Whether a line holds it as its last words, but for what a program puts behind them."""
+        if self.prefixed:
+            return command in self.words
+        return re.search(rf"(?<![\w.]){re.escape(command)}(?![^\s'\"\\\[])", self.text) is not None
 
     def holds_reply(self, said: Said) -> bool:
         _, code, text = said
@@ -149,13 +157,13 @@ def recorder_stayed_in_data(truth: list[Said], context: Context) -> tuple[list[S
 
 @rule
 def octets_ahead_of_command(truth: list[Said], context: Context) -> tuple[list[Said], int]:
-    """The driver sent Telnet negotiation (three octets each) ahead of a command and recorded the command alone; Postfix logs
-    the octets as ``?``."""
+    """The driver sent Telnet negotiation (three octets each) ahead of a command and recorded the command alone; servers log
+    the octets as ``?``, as they are, or as what stands for an octet that is no UTF-8."""
     out = list(truth)
     for i, ((command, code, text), (logged, _, _)) in enumerate(zip(truth, context.dialog, strict=False)):
-        if context.log.postfix and command and logged and code == 500 and logged != command:
+        if context.log.written_by == "server" and command and logged and code in (500, 502) and logged != command:
             ahead = logged.removesuffix(command)
-            if logged.endswith(command) and len(ahead) % 3 == 0 and set(ahead) == {"?"}:
+            if logged.endswith(command) and len(ahead) % 3 == 0 and not re.search(r"[ ->@-~]", ahead):
                 out[i] = (logged, code, text)
     return _changed(truth, out)
 
@@ -195,10 +203,10 @@ def never_read(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     out: list[Said] = []
     closed = False
     for said in truth:
-        command, code, _ = said
+        command, code, text = said
         if command is not None and code is None and (closed or not context.log.holds_command(command)):
             continue
-        closed = closed or code in (221, 421)
+        closed = closed or code in (221, 421, 521) or (text or "").startswith("Clos")
         out.append(said)
     return _changed(truth, out)
 
@@ -275,6 +283,33 @@ def not_printable(truth: list[Said], context: Context) -> tuple[list[Said], int]
     if not context.log.postfix:
         return truth, 0
     return _changed(truth, [(_printable(command), code, _printable(text)) for command, code, text in truth])
+
+
+@rule
+def replaced_octets(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """What is no UTF-8 stands in a log of Node.js or Java as U+FFFD, the replacement character."""
+    if "\ufffd" not in context.log.text:
+        return truth, 0
+
+    def written(text: str | None) -> str | None:
+        return text and re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+    return _changed(truth, [(written(command), code, written(text)) for command, code, text in truth])
+
+
+@rule
+def command_not_logged(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The server refused without logging what: the line was too long, or stood in one packet behind a message. The
+    log has the reply alone."""
+    out = [
+        (None, code, text)
+        if command
+        and context.log.written_by == "server"
+        and (((code or 0) >= 400 and not context.log.holds_command(command)) or "pipelined after" in (text or ""))
+        else (command, code, text)
+        for command, code, text in truth
+    ]
+    return _changed(truth, out)
 
 
 @rule
