@@ -19,6 +19,7 @@ from smtplog.events import (
     AS_SENT,
     CLIENT,
     CLOSED,
+    CONTENT,
     FALLBACK,
     INFERRED,
     KINDS,
@@ -35,7 +36,12 @@ from smtplog.lines import CR, CRLF, LF, NONE
 _ESCAPE = re.compile(
     rb"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|([0-3][0-7]{2})|(.))", re.DOTALL
 )
-_NAMED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\", b"0": b"\0", b'"': b'"', b"'": b"'", b"e": b"\x1b"}
+_NAMED = {
+    **{bytes([octet]): bytes([octet]) for octet in b"\\\"'#/"},
+    **dict(zip((b"a", b"b", b"t", b"n", b"v", b"f", b"r"), (bytes([octet]) for octet in range(7, 14)), strict=True)),
+    b"0": b"\0",
+    b"e": b"\x1b",
+}
 _ENCODED = re.compile(r"(?:^| )[A-Za-z0-9+/]{24,}$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _WIRE_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
@@ -54,6 +60,8 @@ class Role:
     * ``hex``: the text is octets in hexadecimal digits
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
+    * ``undoubled``: as it was before the program doubled the dot at the beginning of a line of text and ended it with CRLF
+    * ``whole`` (behind a heading): the text below it ends where a line of the wire ends, whatever its last line looks like
     * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
     * ``outbound`` (behind ``opened``): from here on the program that writes the log is the client: its marks mean the other
       side
@@ -130,6 +138,10 @@ class Assembly:
         self._is_said = np.array([role.name == "said" for role in self.roles], np.bool_)
         self._heading = np.array([role.heading for role in self.roles], np.int16)
         self._quoted = np.array([role.has("quoted") for role in self.roles], np.bool_)
+        self._raw = np.array([role.has("raw") for role in self.roles], np.bool_)
+        self._undoubled = np.array([role.has("undoubled") for role in self.roles], np.bool_)
+        self._whole = np.array([role.has("whole") for role in self.roles], np.bool_)
+        self._part = np.array([role.part for role in self.roles], np.bool_)
         self._more = np.array([role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
@@ -137,6 +149,7 @@ class Assembly:
         self._wire = any(role.octets for role in self.roles)
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
+        self._record = False  # whether what stands below the last heading ends with a line
         self._before: Events | None = None  # the last event, for what the next line leaves out
         self._outward: set[str] = set()  # keys whose sides are the other way round
         self._spoke: dict[str, int] = {}  # key → side of its last line
@@ -149,21 +162,30 @@ class Assembly:
         """The events that these lines stand for. ``rule`` is the position of each line's role."""
         if self._quoted.any():
             found = _unquoted(found, self._quoted[rule])
+        if self._undoubled.any():
+            found = _doubled(found, self._undoubled[rule])
         if len(found):
             found = self._sided(self._inherited(found, rule), rule)
         if self._folds:
             found, rule = self._held_back(found, rule, final=final)
         keep = (self._heading[rule] < 0) if (self._heading >= 0).any() else np.ones(len(rule), np.bool_)
+        if self._whole.any() and (self._parts or self._part[rule].any()):
+            keep[:] = True  # a heading may end what is open
+        elif self._whole.any() and not keep.all():
+            self._record = bool(self._whole[rule[np.flatnonzero(~keep)[-1]]])
         if self._more.any() and len(found):
             keep &= self._continues(found, rule)
         if not keep.all():
             at = np.flatnonzero(keep)
             found, rule = found.take(at), rule[at]
         if self._wire:
-            implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER))
+            implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER, CONTENT))
             found.eol = np.where(implied, np.uint8(CRLF), found.eol)
-        if self._slow[rule].any() or self._parts:
-            found = self._one_by_one(found, rule, final=final)
+        slow = self._slow[rule] | (self._heading[rule] >= 0)
+        if self._raw.any() and not self._part.any():
+            slow &= ~_line_literals(found, self._raw[rule])
+        if slow.any() or self._parts:
+            found = self._one_by_one(found, rule, slow, final=final)
         elif self._clock != NO_TIME:
             found.time = np.where(found.time == NO_TIME, self._clock, found.time)
         return found
@@ -252,9 +274,8 @@ class Assembly:
             found, rule = found.take(np.arange(last)), rule[:last]
         return found, rule
 
-    def _one_by_one(self, found: Events, rule: np.ndarray, *, final: bool) -> Events:
-        lines = _Lines(found, self._parts, self._clock)
-        slow = self._slow[rule]
+    def _one_by_one(self, found: Events, rule: np.ndarray, slow: np.ndarray, *, final: bool) -> Events:
+        lines = _Lines(found, self._parts, self._clock, self._record)
         edges = np.flatnonzero(slow[1:] != slow[:-1]) + 1
         starts = [0, *edges.tolist(), len(rule)] if len(rule) else [0]
         for start, stop in itertools.pairwise(starts):
@@ -265,7 +286,7 @@ class Assembly:
                 lines.pass_on(start, stop)
         if final:
             lines.end()
-        self._parts, self._clock = lines.open(), lines.clock
+        self._parts, self._clock, self._record = lines.open(), lines.clock, lines.record
         return lines.events()
 
     def finish(self) -> Events | None:
@@ -279,7 +300,9 @@ class Assembly:
 class _Lines:
     """The lines of the wire in one block. What the log says line by line passes on in runs; the rest is put together."""
 
-    def __init__(self, found: Events, parts: dict[tuple[str, int], tuple[Events, bytes]], clock: int) -> None:
+    def __init__(
+        self, found: Events, parts: dict[tuple[str, int], tuple[Events, bytes]], clock: int, record: bool
+    ) -> None:
         begun = [row for row, _ in parts.values()]
         self._shift = len(begun)
         self._found = Events.concat([*begun, found]) if begun else found
@@ -290,7 +313,7 @@ class _Lines:
         self._time, self._eol = self._found.time.tolist(), self._found.eol.tolist()
         self._open = {at: (i, octets) for i, (at, (_, octets)) in enumerate(parts.items())}
         self._out: list[_Run | _Line] = []
-        self.clock = clock
+        self.clock, self.record = clock, record
 
     @property
     def waits(self) -> bool:
@@ -307,6 +330,11 @@ class _Lines:
         text, kind = self._texts[i], self._kind[i]
         if role.name == "clock":
             self.clock = self._time[i]
+        elif role.heading >= 0:
+            if self.record and self._open:
+                for key in {key for key, _ in self._open}:
+                    self._flush(key, b"\r\n")
+            self.record = role.has("whole")
         elif role.name == "wait":
             self._wait(text)
         elif role.name == "more":
@@ -314,6 +342,8 @@ class _Lines:
         else:
             if kind in (OPENED, CLOSED) and self._open:
                 self._flush(self._keys[i])
+            elif kind in (CLIENT, SERVER) and self._open:
+                self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
             if role.part or (self._open and (self._keys[i], kind) in self._open):
                 self._part(i, (self._keys[i], kind), _octets_of(text, role), part=role.part)
             elif role.octets:
@@ -338,10 +368,10 @@ class _Lines:
         if whole < len(octets):
             self._open[where] = (first, octets[whole:])
 
-    def _flush(self, key: str) -> None:
-        for where in [where for where in self._open if where[0] == key]:
+    def _flush(self, key: str, end: bytes = b"", *, kind: int | None = None) -> None:
+        for where in [where for where in self._open if where[0] == key and kind in (None, where[1])]:
             first, octets = self._open.pop(where)
-            for words, eol, flags in wire_lines(octets):
+            for words, eol, flags in wire_lines(octets + end):
                 self._tell(first, words, eol, flags | self._flags[first])
 
     def _fold(self, i: int, text: str) -> None:
@@ -430,6 +460,31 @@ def _unquoted(found: Events, quoted: np.ndarray) -> Events:
             lines.append(octets.decode("latin-1"))
     found.text = events.replaced_at(found.text, at, lines)
     return found
+
+
+def _doubled(found: Events, undoubled: np.ndarray) -> Events:
+    """Lines of the client as they went over the wire (RFC 5321 section 4.5.2). A lone dot ends the text."""
+    found.eol = np.where(undoubled, np.uint8(CRLF), found.eol)
+    at = np.flatnonzero(undoubled)
+    at = at[events.found(events.take(found.text, at), r"^\..")]
+    if len(at):
+        dotted = ["." + events.text(found.text, i) for i in at.tolist()]
+        found.text = events.replaced_at(found.text, at, dotted)
+    return found
+
+
+def _line_literals(found: Events, literal: np.ndarray) -> np.ndarray:
+    """Which string literals are one line with its end and nothing else escaped, as nearly all are; these are undone in one
+    step."""
+    at = np.flatnonzero(literal)
+    mask, fields = events.extracted(events.take(found.text, at), r"^(?P<TEXT>[^\\]*)\\r\\n$")
+    at = at[mask]
+    if len(at):
+        found.text = events.replaced_at(found.text, at, fields["TEXT"])
+        found.eol[at], found.flags[at] = CRLF, found.flags[at] | AS_SENT
+    done = np.zeros(len(literal), np.bool_)
+    done[at] = True
+    return done
 
 
 def _octets_of(text: str, role: Role) -> bytes:

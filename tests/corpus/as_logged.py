@@ -27,6 +27,10 @@ POSTFIX_LINE = 2040
 _PREFIX = re.compile(r".*?\]: [<>] [^\s\[]*\[[^\]]*\](?::[0-9]+)?: |[ <>~*-]{3} ")
 
 
+#: A line of a dump: an offset, octets in hexadecimal digits, and mostly the same as text.
+_DUMPED = re.compile(r"(?:.{0,40}[\s>])?[0-9a-fA-F]{4,8}:?\s{1,3}((?:[0-9a-fA-F]{2} {1,2}){1,16})")
+
+
 def words(line: str) -> str:
     """A line without its prefix."""
     return _PREFIX.sub("", line, count=1) if _PREFIX.match(line) else line
@@ -42,7 +46,8 @@ class Log:
 
     @cached_property
     def text(self) -> str:
-        return "\n".join(self.lines)
+        """All of it; octets that are dumped in hexadecimal digits once more as text."""
+        return "\n".join([*self.lines, *_undumped(self.lines)])
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -54,14 +59,9 @@ class Log:
         """The lines that are as long as Postfix lets them be."""
         return tuple(line for line in self.lines if len(line.encode()) == POSTFIX_LINE)
 
-    @cached_property
-    def prefixed(self) -> bool:
-        """Whether the prefixes of its lines are known."""
-        return any(_PREFIX.match(line) for line in self.lines)
-
     def holds_command(self, command: str) -> bool:
         """Whether a line holds it as its last words, but for what a program puts behind them."""
-        if self.prefixed:
+        if command in self.words or self.postfix:
             return command in self.words
         return re.search(rf"(?<![\w.]){re.escape(command)}(?![^\s'\"\\\[])", self.text) is not None
 
@@ -69,6 +69,14 @@ class Log:
         _, code, text = said
         first = (text or "").split("\n")[0]
         return code is not None and any(f"{code}{mark}{first}" in self.text for mark in " -")
+
+
+def _undumped(lines: Sequence[str]) -> list[str]:
+    """The lines that stand in the dumps of a log, if there are any; on the wire only CRLF ends one."""
+    octets = b"".join(
+        bytes.fromhex(match[1]) if (match := _DUMPED.match(line)) else b"" for line in lines if line[:60].count(" ") > 1
+    )
+    return octets.decode("latin-1").replace("\r\n", "\0").replace("\n", ".").split("\0") if octets else []
 
 
 @dataclass(frozen=True)
@@ -253,13 +261,29 @@ def client_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
 
 
 @rule
+def said_after_the_log(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A client that keeps its connection for what may follow (curl) says QUIT when its log is closed."""
+    if context.log.written_by != "client" or not truth or truth[-1][0] != "QUIT":
+        return truth, 0
+    if context.log.holds_command("QUIT") or context.log.holds_reply(truth[-1]):
+        return truth, 0
+    return truth[:-1], 1
+
+
+@rule
 def reply_not_awaited(truth: list[Said], context: Context) -> tuple[list[Said], int]:
-    """A client that hangs up after QUIT (Postfix smtp) never reads, and never logs, the reply to it."""
-    if context.log.written_by != "client" or not truth or truth[-1][:2] != ("QUIT", 221):
+    """A client that hangs up, after QUIT (Postfix smtp) or in the middle of pipelined commands (msmtp), never reads, and never
+    logs, the replies still to come."""
+    if context.log.written_by != "client":
         return truth, 0
-    if not context.log.holds_command("QUIT") or context.log.holds_reply(truth[-1]):
-        return truth, 0
-    return [*truth[:-1], ("QUIT", None, None)], 1
+    out = list(truth)
+    while out:
+        command, code, _ = said = out[len(out) - 1]
+        if command is None or code is None or context.log.holds_reply(said) or not context.log.holds_command(command):
+            break
+        del out[len(out) - 1]
+    left = len(truth) - len(out)
+    return [*out, *((command, None, None) for command, _, _ in truth[len(out) :])], left
 
 
 # -- how it wrote the rest

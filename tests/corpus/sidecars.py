@@ -22,11 +22,13 @@ SLUGS = tuple(declaration.slug for declaration in formats.declarations())
 
 #: Who holds the pen. A terminal shows what both said.
 WRITERS = {
-    "swaks": "client",
     "postfix-verbose": "server",
     "exchange": "server",
     "haraka": "server",
     "aiosmtpd": "server",
+    **dict.fromkeys(
+        ("swaks", "curl-v", "curl-trace", "msmtp", "python-smtplib", "perl-net-cmd", "ruby-net-smtp"), "client"
+    ),
 }
 
 
