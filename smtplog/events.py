@@ -154,6 +154,14 @@ def whole_numbers(column: Strings) -> np.ndarray:
     return numbers(pc.cast(column, pa.int64()))
 
 
+def instants(column: Strings) -> np.ndarray | None:
+    """Stamps such as 2026-01-11T15:59:51.430Z as microseconds since 1970 UTC; None where a single one is another."""
+    try:
+        return numbers(pc.cast(column, pa.timestamp("us", tz="UTC")).view(pa.int64())).copy() if len(column) else None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+
+
 def valid(column: Any) -> np.ndarray:
     """Which values of a column are not null."""
     bitmap = column.buffers()[0]
@@ -175,6 +183,15 @@ def take(column: Any, index: np.ndarray) -> Any:
 def lengths(column: Strings) -> np.ndarray:
     """Octets of each string."""
     return numbers(pc.binary_length(column))
+
+
+def octets(column: Strings) -> tuple[np.ndarray, np.ndarray]:
+    """The octets of all strings, one behind the other, and where each begins; one more, where the last one ends."""
+    _, offsets, data = column.buffers()
+    where = (
+        np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4) if len(column) else np.zeros(1, np.int32)
+    )
+    return np.frombuffer(data or b"", np.uint8), where
 
 
 def found(column: Strings, pattern: str) -> np.ndarray:

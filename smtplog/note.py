@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from smtplog import reference
 from smtplog.model import Dialog, Exchange, Reply
-from smtplog.output import SEVERITY, Page, elided, printable
+from smtplog.output import SEVERITY, Page, elided, printable, told_files
 
 if TYPE_CHECKING:
     from smtplog.findings import Finding
@@ -232,9 +232,7 @@ def _refusal(page: Page, command: str, reply: Reply) -> None:
 
 def _reading(page: Page, dialog: Dialog, files: Sequence[FileReport]) -> None:
     page.line()
-    for report in files:
-        sure = f" ({report.confidence:.0%} sure)" if report.confidence < 1 else ""
-        page.line(page.paint(f"{printable(report.source)}: {report.format}{sure}, {report.lines:,} lines", "dim"))
+    told_files(page, files)
     if dialog.replies_only:
         page.wrapped(
             "The log holds the server's side only: the commands, in parentheses, are concluded from the replies. "

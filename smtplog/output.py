@@ -6,21 +6,31 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from smtplog.errors import UsageError
 
+if TYPE_CHECKING:
+    from smtplog.transcript import FileReport
+
 Paths = Annotated[
     list[str], typer.Argument(help="Logs: files, directories, globs, - for standard input; packed or not.")
 ]
 InputFormat = Annotated[str | None, typer.Option("--input-format", help="The log format; default: told from the file.")]
-Day = Annotated[str | None, typer.Option("--date", help="The day of the log (YYYY-MM-DD), for stamps without a year.")]
+Day = Annotated[
+    str | None, typer.Option("--date", help="The day of the log (YYYY-MM-DD), for stamps without a year or a date.")
+]
+Zone = Annotated[
+    str | None,
+    typer.Option("--timezone", help="The zone of stamps that name none: Europe/Berlin, +02:00; default: UTC."),
+]
 OutputFormat = Annotated[str, typer.Option("--output-format", help="text, json …")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
 ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask what follows AUTH.")]
 
+MOST_FILES = 20  #: so many are told one by one
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
 SEVERITY = {"error": "red", "warning": "yellow", "info": "cyan"}
 
@@ -150,7 +160,9 @@ def elided(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 3, 1)] + "..."
 
 
-def opened(paths: list[str], input_format: str | None, date: str | None, show_secrets: bool) -> Any:
+def opened(
+    paths: list[str], input_format: str | None, date: str | None, timezone: str | None, show_secrets: bool = False
+) -> Any:
     """The transcript that the options of a command name."""
     from datetime import date as day
 
@@ -163,7 +175,26 @@ def opened(paths: list[str], input_format: str | None, date: str | None, show_se
         of = day.fromisoformat(date) if date else None
     except ValueError:
         raise UsageError(f"{date!r} is no day; write it as 2026-01-31") from None
-    return read(*paths, input_format=input_format, date=of, show_secrets=show_secrets)
+    return read(*paths, input_format=input_format, date=of, timezone=timezone, show_secrets=show_secrets)
+
+
+def told_files(page: Page, files: Sequence[FileReport]) -> None:
+    """How each file was read: its format, what was not understood, what was assumed."""
+    for report in files[:MOST_FILES]:
+        sure = f" ({report.confidence:.0%} sure)" if report.confidence < 1 else ""
+        line = f"{printable(report.source)}: {report.format}{sure}, {report.lines:,} lines{_strange(report)}"
+        page.line(page.paint(line, "dim"))
+    if len(files) > MOST_FILES:
+        page.line(page.paint(f"and {len(files) - MOST_FILES:,} files more", "dim"))
+    assumed = list(dict.fromkeys(sentence for report in files for sentence in report.assumed))
+    for sentence in assumed[:MOST_FILES]:
+        page.wrapped(sentence, 2)
+
+
+def _strange(report: FileReport) -> str:
+    count = report.not_understood
+    lines = "1 line" if count == 1 else f"{count:,} lines"
+    return f"; {lines} not understood, first at line {report.first_not_understood:,}" if count else ""
 
 
 def one_of(word: str, *known: str, what: str = "output format") -> str:

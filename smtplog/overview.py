@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from smtplog.model import Dialog
-from smtplog.output import SEVERITY, Page, elided, printable
+from smtplog.output import SEVERITY, Page, elided, printable, told_files
 from smtplog.summary import Summary
 
 if TYPE_CHECKING:
@@ -119,13 +119,6 @@ def _findings(page: Page, findings: list[dict[str, Any]]) -> None:
 
 def _files(page: Page, files: Sequence[FileReport], skipped: list[dict[str, str]]) -> None:
     page.line()
-    for report in files[:20]:
-        sure = f" ({report.confidence:.0%} sure)" if report.confidence < 1 else ""
-        strange = ""
-        if report.not_understood:
-            strange = f", {report.not_understood:,} lines not understood, first at line {report.first_not_understood}"
-        page.line(
-            page.paint(f"{printable(report.source)}: {report.format}{sure}, {report.lines:,} lines{strange}", "dim")
-        )
+    told_files(page, files)
     if skipped:
         page.line(page.paint(f"{len(skipped)} files skipped, the first: {printable(skipped[0]['reason'])}", "dim"))

@@ -178,7 +178,8 @@ class Summary:
         """Take over what became of each file."""
         for report in files:
             row = {name: getattr(report, name) for name in ("source", "format", "confidence", "lines", "dialogs")}
-            self.files.append({**row, "not_understood": report.not_understood})
+            more = {name: getattr(report, name) for name in ("not_understood", "first_not_understood", "assumed")}
+            self.files.append({**row, **more})
         self.skipped += [{"source": source, "reason": reason} for source, reason in skipped]
 
     def __add__(self, other: Summary) -> Summary:

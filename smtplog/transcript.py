@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +52,7 @@ class FileReport:
     error: str | None = None
     replies_only: bool = False
     note: str = ""  #: why this format
+    assumed: list[str] = field(default_factory=list)  #: what its times leave out, and what was taken for it
 
 
 @dataclass(slots=True)
@@ -73,12 +74,14 @@ class Transcript:
         *,
         input_format: str | None = None,
         date: date | None = None,
+        timezone: str | None = None,
         block_size: int | None = None,
         show_secrets: bool = False,
     ) -> None:
         self.paths = [str(path) for path in paths]
         self.input_format = input_format
         self.date = date
+        self.zone = formats.zone_named(timezone) if timezone else None
         self.show_secrets = show_secrets
         self.block_size = block_size or int(os.environ.get("SMTPLOG_BLOCK_SIZE", DEFAULT_SIZE))
         self.files: list[FileReport] = []  #: of the last reading
@@ -131,6 +134,7 @@ class Transcript:
             blocks = read_blocks(stream, size=self.block_size)
             head, blocks = head_of(blocks, source)
             declaration, swapped = self._format(source, head, report)
+            calendar = formats.calendar_of(source.path, self.zone, self.date)
             log = before
             if (
                 log is None
@@ -140,9 +144,10 @@ class Transcript:
             ):
                 if log is not None:
                     yield from self._ended(log)
-                latest = self.date or _day_of(source)
-                reader = formats.reader(declaration, swapped=swapped, latest=latest)
+                reader = formats.reader(declaration, swapped=swapped, calendar=calendar)
                 log = _Log(reader, Assembler(declaration.slug, content_absent=declaration.content == "absent"))
+            else:
+                log.reader.clock.begin(calendar)
             self._open = log
             log.assembler.parts.append(Part(source.path, log.lines + 1))
             log.reports.append(report)
@@ -173,6 +178,7 @@ class Transcript:
             yield from self._told(log, log.assembler.add(end, log.lines))
         report.not_understood = log.reader.not_understood
         report.first_not_understood = log.reader.first_not_understood
+        report.assumed = log.reader.clock.assumed
         report.replies_only = getattr(log.reader, "replies_only", False)
 
     def _ended(self, log: _Log) -> Iterator[Batch]:
@@ -293,15 +299,24 @@ def read(
     *paths: str | Path,
     input_format: str | None = None,
     date: date | None = None,
+    timezone: str | None = None,
     block_size: int | None = None,
     show_secrets: bool = False,
 ) -> Transcript:
     """Open logs: files, directories, globs, ``-``; compressed or not; each format told from its head.
 
-    ``date`` is the day of the log, for stamps without a year. Nothing is read before a question is asked; what cannot be
+    ``date`` is the day of the log, for stamps without a year or a date; ``timezone`` (``Europe/Berlin``, ``+02:00``) that of
+    stamps without one. What was assumed for want of them stands in ``files``. Nothing is read before a question is asked; what cannot be
     read then stands in ``errors`` and ``skipped``.
     """
-    return Transcript(paths, input_format=input_format, date=date, block_size=block_size, show_secrets=show_secrets)
+    return Transcript(
+        paths,
+        input_format=input_format,
+        date=date,
+        timezone=timezone,
+        block_size=block_size,
+        show_secrets=show_secrets,
+    )
 
 
 def _ahead(items: Iterator[_T]) -> Iterator[_T]:
@@ -365,14 +380,6 @@ def _cut(block: Block) -> Block:
         return block
     end = int(block.offsets[n])
     return Block(bytes(block.data[:end]), block.offsets[: n + 1], block.eol[:n], block.flags[:n], block.first)
-
-
-def _day_of(source: Source) -> date | None:
-    """The day of a file's time stamp, for stamps without a year."""
-    try:
-        return datetime.fromtimestamp(Path(source.path).stat().st_mtime, UTC).date()
-    except (OSError, ValueError):
-        return None  # standard input has none
 
 
 def _unplaced(source: Source, head: Block, candidates: list[Any]) -> str:

@@ -14,6 +14,7 @@ from smtplog.output import (
     Paths,
     Progress,
     ShowSecrets,
+    Zone,
     finished,
     leave,
     one_of,
@@ -32,6 +33,7 @@ def command(
     paths: Paths,
     input_format: InputFormat = None,
     date: Day = None,
+    timezone: Zone = None,
     output_format: OutputFormat = "text",
     output: Output = None,
     show_secrets: ShowSecrets = False,
@@ -41,7 +43,7 @@ def command(
     from smtplog.summary import Summary
 
     one_of(output_format, "text", "json")
-    transcript = opened(paths, input_format, date, show_secrets)
+    transcript = opened(paths, input_format, date, timezone, show_secrets)
     page = Page(output)
     rules = findings.chosen()
     total = Summary()

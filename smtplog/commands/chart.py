@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from smtplog.errors import UsageError
-from smtplog.output import Day, InputFormat, Output, Page, Paths, finished, leave, opened
+from smtplog.output import Day, InputFormat, Output, Page, Paths, Zone, finished, leave, opened
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def command(paths: Paths, input_format: InputFormat = None, date: Day = None, output: Output = None) -> None:
+def command(
+    paths: Paths,
+    input_format: InputFormat = None,
+    date: Day = None,
+    timezone: Zone = None,
+    output: Output = None,
+) -> None:
     """Chart the replies of logs by code: bars grouped by class, to -o FILE (.png, .svg, .pdf) or in the terminal."""
     if output is not None and output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output} is no picture that can be drawn; name a file that ends in {', '.join(_SUFFIXES)}")
-    transcript = opened(paths, input_format, date, False)
+    transcript = opened(paths, input_format, date, timezone)
     replies = transcript.summary(()).to_json()["replies"]
     if output is not None and replies:
         from smtplog.charts.replies_by_code import save

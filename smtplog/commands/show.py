@@ -14,6 +14,7 @@ from smtplog.output import (
     Page,
     Paths,
     ShowSecrets,
+    Zone,
     finished,
     leave,
     one_of,
@@ -26,6 +27,7 @@ def command(
     paths: Paths,
     input_format: InputFormat = None,
     date: Day = None,
+    timezone: Zone = None,
     output_format: OutputFormat = "text",
     output: Output = None,
     show_secrets: ShowSecrets = False,
@@ -38,7 +40,7 @@ def command(
     from smtplog.jsonview import dialog_to_json
 
     one_of(output_format, "text", "json", "jsonl")
-    transcript = opened(paths, input_format, date, show_secrets)
+    transcript = opened(paths, input_format, date, timezone, show_secrets)
     page = Page(output)
     rules = findings.chosen()
     objects, first = [], True

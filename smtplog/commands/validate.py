@@ -17,6 +17,7 @@ from smtplog.output import (
     Page,
     Paths,
     ShowSecrets,
+    Zone,
     comma,
     finished,
     leave,
@@ -40,6 +41,7 @@ def command(
     paths: Paths,
     input_format: InputFormat = None,
     date: Day = None,
+    timezone: Zone = None,
     output_format: Annotated[str | None, _FORMAT] = None,
     output: Output = None,
     show_secrets: ShowSecrets = False,
@@ -75,7 +77,7 @@ def command(
     )
     rules = settings.rules()
     known = _baseline(settings, write_baseline, show_secrets)
-    transcript = opened(paths, input_format, date, show_secrets)
+    transcript = opened(paths, input_format, date, timezone, show_secrets)
     page = Page(output)
     form = _form(page, settings, rules, transcript, statistics)
     end = _told(form, _ignoring(transcript.check(rules), settings), known, writing=write_baseline is not None)

@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+from smtplog.formats.clock import Calendar, calendar_of, zone_named
 from smtplog.formats.declaration import Declaration, declaration, declarations
 from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped
 from smtplog.formats.readers import Reader, reader
 
 __all__ = [
     "ENOUGH",
+    "Calendar",
     "Candidate",
     "Declaration",
     "Reader",
+    "calendar_of",
     "declaration",
     "declarations",
     "detect",
     "events_of",
     "reader",
     "sides_swapped",
+    "zone_named",
 ]

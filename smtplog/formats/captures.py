@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from datetime import date
 from typing import Any
 
 import numpy as np
 
 from smtplog import events
 from smtplog.events import CLIENT, CLOSED, CONTENT, NOTE, OPENED, SERVER, Events
+from smtplog.formats.clock import Calendar
 from smtplog.formats.declaration import Declaration
 from smtplog.formats.detection import events_of, labelled
 from smtplog.formats.peelers import peel_piece
@@ -42,8 +42,8 @@ _SAID = {
 class CaptureReader(Reader):
     """Reads a capture piece by piece."""
 
-    def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
-        super().__init__(declaration, swapped=swapped, latest=latest)
+    def __init__(self, declaration: Declaration, *, swapped: bool = False, calendar: Calendar | None = None) -> None:
+        super().__init__(declaration, swapped=swapped, calendar=calendar)
         self._parser = lark(declaration.path, ("start",))
         self._terminals = {terminal.name.rpartition("__")[2]: terminal for terminal in self._parser.terminals}
         self._server = re.compile(declaration.head.get("server", r"(?!)"))

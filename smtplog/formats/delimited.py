@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from datetime import date
 from typing import Any
 
 import numpy as np
 
 from smtplog import events
 from smtplog.events import CLIENT, CLOSED, KINDS, NOTE, SERVER, TLS, Events, Strings
-from smtplog.formats.clock import microseconds
+from smtplog.formats.clock import Calendar
 from smtplog.formats.declaration import Declaration
 from smtplog.formats.readers import Reader
 from smtplog.lines import Block
@@ -27,8 +26,8 @@ _WANTED = ("time", "key", "event", "text", "context", "here", "there")
 class DelimitedReader(Reader):
     """Reads a delimited log."""
 
-    def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
-        super().__init__(declaration, swapped=swapped, latest=latest)
+    def __init__(self, declaration: Declaration, *, swapped: bool = False, calendar: Calendar | None = None) -> None:
+        super().__init__(declaration, swapped=swapped, calendar=calendar)
         head = declaration.head
         self._columns: list[str] = list(head["columns"])
         self._side = "server"  # the side of the program that writes
@@ -165,7 +164,7 @@ class DelimitedReader(Reader):
             numbers,
             text,
             eol=eol,
-            time=microseconds(fields["time"], self.latest) if "time" in fields else None,
+            time=self.clock.microseconds(fields["time"]) if "time" in fields else None,
             key=events.encoded(fields["key"]),
             client=client,
             server=server,

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date
 
 import numpy as np
 
 from smtplog import events
 from smtplog.events import CLIENT, FALLBACK, KINDS, SERVER, Events, Strings
 from smtplog.formats.assembly import Assembly
-from smtplog.formats.clock import microseconds
+from smtplog.formats.clock import Calendar, Clock
 from smtplog.formats.declaration import Declaration
 from smtplog.formats.peelers import peel_lines
 from smtplog.grammar import Shape, rule_names, shapes
@@ -25,10 +24,10 @@ from smtplog.lines import Block
 class Reader:
     """Reads one log (all of its rotated files) block by block."""
 
-    def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
+    def __init__(self, declaration: Declaration, *, swapped: bool = False, calendar: Calendar | None = None) -> None:
         self.declaration = declaration
         self.swapped = swapped  #: client and server change places (the vote over the payloads)
-        self.latest = latest
+        self.clock = Clock(declaration.zone, calendar or Calendar())
         self.not_understood = 0
         self.first_not_understood: int | None = None
 
@@ -53,13 +52,13 @@ class Reader:
         return other[kind]
 
 
-def reader(declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> Reader:
+def reader(declaration: Declaration, *, swapped: bool = False, calendar: Calendar | None = None) -> Reader:
     """The reader for the kind of this declaration."""
     from smtplog.formats.captures import CaptureReader
     from smtplog.formats.delimited import DelimitedReader
 
     kinds: dict[str, type[Reader]] = {"lines": LineReader, "capture": CaptureReader, "delimited": DelimitedReader}
-    return kinds[declaration.kind](declaration, swapped=swapped, latest=latest)
+    return kinds[declaration.kind](declaration, swapped=swapped, calendar=calendar)
 
 
 def column_of(block: Block) -> Strings:
@@ -77,8 +76,8 @@ def block_flags(block: Block) -> np.ndarray:
 class LineReader(Reader):
     """A format whose grammar is that of one line: its terminals, run over whole columns."""
 
-    def __init__(self, declaration: Declaration, *, swapped: bool = False, latest: date | None = None) -> None:
-        super().__init__(declaration, swapped=swapped, latest=latest)
+    def __init__(self, declaration: Declaration, *, swapped: bool = False, calendar: Calendar | None = None) -> None:
+        super().__init__(declaration, swapped=swapped, calendar=calendar)
         self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
         keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
         # Where every word said comes with its peer, the peer is part of the key; else it stands in the opening line alone.
@@ -163,7 +162,7 @@ class LineReader(Reader):
             text,
             flags=flags | np.array([role.flags for role in roles], np.uint8)[rule],
             eol=eol,
-            time=microseconds(columns["TIME"], self.latest) if "TIME" in columns else None,
+            time=self.clock.microseconds(columns["TIME"]) if "TIME" in columns else None,
             key=keys.get("key"),
             client=keys.get("client"),
             server=keys.get("server"),
