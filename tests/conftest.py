@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ settings.register_profile(
 )
 settings.load_profile("smtplog")
 
+#: The day of the samples whose stamps say no year or no date.
+DAY = date(2026, 12, 31)
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 
 

@@ -10,14 +10,14 @@ import pytest
 from smtplog import formats, read
 from smtplog.lines import read_blocks
 from smtplog.script import show
-from tests.conftest import samples
+from tests.conftest import DAY, samples
 
 IDS = [f"{path.parent.name}/{path.stem}" for path in samples()]
 
 
 @pytest.mark.parametrize("log", samples(), ids=IDS)
 def test_show_gives_the_dialog(log: Path, update_dialogs: bool) -> None:
-    transcript = read(log)
+    transcript = read(log, date=DAY)
     shown = "\n".join(show(dialog) for dialog in transcript)
     golden = log.with_suffix(".dialog")
     if update_dialogs:
