@@ -293,7 +293,10 @@ def stripped(column: Strings, characters: str) -> Strings:
 
 def joined(*columns: Strings) -> Strings:
     """The strings of some columns, side by side, with a blank between where both say something."""
-    return pc.utf8_trim(pc.binary_join_element_wise(*columns, from_list([" "])[0]), characters=" ")
+    side_by_side = pc.utf8_trim(pc.binary_join_element_wise(*columns, from_list([" "])[0]), characters=" ")
+    return (
+        pc.replace_substring_regex(side_by_side, pattern="  +", replacement=" ") if len(columns) > 2 else side_by_side
+    )
 
 
 def without(column: Strings, pattern: str) -> Strings:

@@ -10,8 +10,8 @@ from importlib import import_module
 from os.path import isabs
 from typing import Any
 
-#: Terminals that are fields of an event; a suffix after an underscore tells two shapes of one field apart.
-FIELDS = ("KEY", "TIME", "CLIENT", "SERVER", "TEXT")
+#: Terminals that are fields of an event (PEER: part of the key, of neither side by name); a suffix after an underscore tells two shapes of one field apart.
+FIELDS = ("KEY", "PEER", "TIME", "CLIENT", "SERVER", "TEXT")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,9 +129,10 @@ class Role:
 class Assembly:
     """Puts the matched lines of one log together, block by block; keeps what the next block needs."""
 
-    def __init__(self, rules: tuple[str, ...], *, keyless: np.ndarray, timeless: np.ndarray) -> None:
+    def __init__(self, rules: tuple[str, ...], *, keyless: np.ndarray, timeless: np.ndarray, breaks: str = "") -> None:
         """``rules`` names the rule of each shape, ``keyless`` and ``timeless`` say which of them lack a key or a time that
-        others of the grammar have."""
+        others of the grammar have; ``breaks`` stands for a line end inside a line."""
+        self._breaks = breaks
         self.roles = tuple(Role(rule) for rule in rules)
         self._keyless, self._timeless = keyless, timeless
         self._slow = np.array([role.slow for role in self.roles], np.bool_)
@@ -160,6 +161,8 @@ class Assembly:
 
     def take(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
         """The events that these lines stand for. ``rule`` is the position of each line's role."""
+        if self._breaks:
+            found, rule = _broken(found, rule, self._breaks)
         if self._quoted.any():
             found = _unquoted(found, self._quoted[rule])
         if self._undoubled.any():
@@ -204,7 +207,10 @@ class Assembly:
                 known = np.concatenate([np.ones(extra, np.bool_), ~lacks])
                 last = np.maximum.accumulate(np.where(known, np.arange(len(whole)), 0))[extra:]
                 for name in fields if lacks.any() else ():
-                    setattr(found, name, events.take(getattr(whole, name), last))
+                    column = getattr(whole, name)
+                    own = extra + np.arange(len(found))
+                    says = _said(column)[extra:] if name in ("client", "server") else np.zeros(len(found), np.bool_)
+                    setattr(found, name, events.take(column, np.where(says, own, last)))
         if self._keyless.any() or self._timeless.any():
             self._before = found.take(np.array([len(found) - 1]))
         if self._nested[rule].any():
@@ -438,10 +444,34 @@ class _Line(NamedTuple):
     line: int  #: the line of the log that it ends on
 
 
+def _said(column: Any) -> np.ndarray:
+    """Where a column of codes is not empty."""
+    said: np.ndarray = (events.lengths(events.values(column)) > 0)[events.codes(column)]
+    return said
+
+
 def folded(text: str, more: str) -> str:
     """A line and what was folded: joined with a blank, or, in the middle of base64, with nothing."""
     encoded = _ENCODED.search(text) is not None and _BASE64.fullmatch(more) is not None
     return text + more if encoded else f"{text} {more}"
+
+
+def _broken(found: Events, rule: np.ndarray, breaks: str) -> tuple[Events, np.ndarray]:
+    """The same words, a line for each that the log put into one; what is empty before, between and after is left out."""
+    at = np.flatnonzero(events.bears(found.text, breaks))
+    if not len(at):
+        return found, rule
+    lines = [
+        [line for line in text.split(breaks) if line] or [""] for text in events.listed(events.take(found.text, at))
+    ]
+    counts = np.ones(len(found), np.int64)
+    counts[at] = [len(each) for each in lines]
+    index = np.repeat(np.arange(len(found)), counts)
+    many = np.zeros(len(found), np.bool_)
+    many[at] = True
+    told = found.take(index)
+    told.text = events.replaced_at(told.text, np.flatnonzero(many[index]), [line for each in lines for line in each])
+    return told, rule[index]
 
 
 def _unquoted(found: Events, quoted: np.ndarray) -> Events:
@@ -451,7 +481,7 @@ def _unquoted(found: Events, quoted: np.ndarray) -> Events:
         return found
     lines = []
     for i, text in zip(at.tolist(), events.listed(events.take(found.text, at)), strict=True):
-        text = re.sub(r"(?:\\r)*\\n$", "", text)
+        text = re.sub(r"(?:\\r|\\015)*(?:\\n|\\012)$", "", text)
         octets = unescaped(re.sub(r"(?s)(\\[^rn])|\\(?=[rn])", lambda match: match[1] or "\\\\", text))
         try:
             lines.append(octets.decode())

@@ -82,11 +82,13 @@ class LineReader(Reader):
         keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
         # Where every word said comes with its peer, the peer is part of the key; else it stands in the opening line alone.
         self._peers_told = all(
-            re.search(r"\(\?P<(?:CLIENT|SERVER)>", each.pattern)
+            re.search(r"\(\?P<(?:CLIENT|SERVER|PEER)>", each.pattern)
             for each in self.shapes
             if each.rule.split("_")[0] in ("client", "server", "said")
         )
-        self._assembly = Assembly(tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless)
+        self._assembly = Assembly(
+            tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless, breaks=declaration.breaks
+        )
         literals = {shape.literal for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
 
@@ -154,7 +156,7 @@ class LineReader(Reader):
             text = events.replaced_at(text, at, how)
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
         if "key" in keys:
-            parts = ("KEY", "CLIENT", "SERVER") if self._peers_told else ("KEY",)
+            parts = ("KEY", "CLIENT", "SERVER", "PEER") if self._peers_told else ("KEY",)
             keys["key"] = events.encoded(events.joined(*(columns[name] for name in parts if name in columns)))
         return Events.build(
             self._sided(np.array([role.kind for role in roles], np.uint8)[rule]),
