@@ -38,6 +38,8 @@ def script(dialog: Dialog) -> list[ScriptLine]:
     at = 0.0
     for i, exchange in enumerate(dialog.exchanges):
         lines = list(_exchange(exchange, i, crlf, at))
+        if i and _further(dialog.exchanges[i - 1], exchange):
+            lines = [(key, line) for key, line in lines if line.text.startswith("S")]
         at = max((key[0] for key, line in lines if not line.text.startswith("S")), default=at)
         found += lines
     for event in dialog.events:
@@ -46,6 +48,11 @@ def script(dialog: Dialog) -> list[ScriptLine]:
             found.append(((event.line, 0 if event.kind == "opened" else 2), ScriptLine(text, event.line, event.time)))
     found.sort(key=lambda item: item[0])
     return [line for _, line in found]
+
+
+def _further(before: Exchange, exchange: Exchange) -> bool:
+    """Whether this is a further reply to the same end of data, as LMTP gives one a recipient (RFC 2033 section 4.2)."""
+    return before.recipient is not None and exchange.recipient is not None and before.line == exchange.line is not None
 
 
 def _exchange(

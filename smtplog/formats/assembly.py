@@ -60,6 +60,7 @@ class Role:
     * ``hex``: the text is octets in hexadecimal digits
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
+      (``content_more``: message text without a mark stands only between a 354 and the dot)
     * ``undoubled``: as it was before the program doubled the dot at the beginning of a line of text and ended it with CRLF
     * ``whole`` (behind a heading): the text below it ends where a line of the wire ends, whatever its last line looks like
     * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
@@ -144,6 +145,7 @@ class Assembly:
         self._whole = np.array([role.has("whole") for role in self.roles], np.bool_)
         self._part = np.array([role.part for role in self.roles], np.bool_)
         self._more = np.array([role.has("more") for role in self.roles], np.bool_)
+        self._text = np.array([role.name == "content" and role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
         self._folds = any(role.name == "more" for role in self.roles)
@@ -154,6 +156,7 @@ class Assembly:
         self._before: Events | None = None  # the last event, for what the next line leaves out
         self._outward: set[str] = set()  # keys whose sides are the other way round
         self._spoke: dict[str, int] = {}  # key → side of its last line
+        self._waits: dict[str, int] = {}  # key → 1 while its server waits for message text
         self._held: tuple[Events, np.ndarray] | None = None  # a line that the next block may fold onto
         self._parts: dict[
             tuple[str, int], tuple[Events, bytes]
@@ -250,21 +253,37 @@ class Assembly:
         return np.where(outward, other[kind], kind)
 
     def _continues(self, found: Events, rule: np.ndarray) -> np.ndarray:
-        """Which lines stand: those that must go on with a line of their side only where there is one."""
-        codes, names = events.codes(found.key), events.listed(events.values(found.key))
+        """Which lines stand: those that must go on with a line of their side only where there is one, text without a mark
+        only where the server waits for text."""
         more = self._more[rule]
+        heading = self._heading[rule]
+        spoken = ~more & ((heading >= 0) | np.isin(found.kind, (CLIENT, SERVER, OPENED, CLOSED)))
+        side = np.where(heading >= 0, heading, found.kind)
+        stands = ~more | (self._last_said(found, spoken, side, self._spoke) == found.kind)
+        text = more & (found.kind == CONTENT)
+        if self._text.any():
+            dots = (found.kind == CLIENT) & events.found(found.text, r"^\.$")
+            waits = events.found(found.text, r"^354(?: |$)") & (found.kind == SERVER)
+            told = (spoken & (found.kind != CLIENT)) | dots
+            stands = np.where(text, self._last_said(found, told, waits.astype(np.uint8), self._waits) == 1, stands)
+        return stands
+
+    @staticmethod
+    def _last_said(found: Events, marked: np.ndarray, value: np.ndarray, carried: dict[str, int]) -> np.ndarray:
+        """For each line the value at the last marked line of its key, itself included; ``carried`` has those of the blocks
+        before and takes those of this one."""
+        codes, names = events.codes(found.key), events.listed(events.values(found.key))
         order = np.argsort(codes, kind="stable")
-        spoken = ~more & np.isin(found.kind, (CLIENT, SERVER, OPENED, CLOSED))
-        last = np.maximum.accumulate(np.where(spoken[order], np.arange(len(order)), -1))
+        last = np.maximum.accumulate(np.where(marked[order], np.arange(len(order)), -1))
         starts = np.searchsorted(codes[order], codes[order])
-        before = np.array([self._spoke.get(name, NOTE) for name in names], np.uint8)[codes[order]]
-        side = np.empty(len(found), np.uint8)
-        side[order] = np.where(last >= starts, found.kind[order[np.maximum(last, 0)]], before)
-        if len(self._spoke) > 100_000:
-            self._spoke.clear()
-        ends = np.flatnonzero(np.append(codes[order][1:] != codes[order][:-1], True))
-        self._spoke.update((names[codes[order[at]]], int(side[order[at]])) for at in ends.tolist())
-        return ~more | (side == found.kind)
+        before = np.array([carried.get(name, NOTE) for name in names], np.uint8)[codes[order]]
+        said = np.empty(len(found), np.uint8)
+        said[order] = np.where(last >= starts, value[order[np.maximum(last, 0)]], before)
+        if len(carried) > 100_000:
+            carried.clear()
+        ends = order[np.flatnonzero(np.append(codes[order][1:] != codes[order][:-1], True))]
+        carried.update((names[codes[at]], int(said[at])) for at in ends.tolist())
+        return said
 
     # -- lines put together
 
