@@ -20,6 +20,8 @@ from tests.corpus.sidecars import Entry, entries, folder
 _REPLY = re.compile(r"[2-5][0-5][0-9](?:[ -]|$)")
 #: A command by eye: words that no reply begins with.
 _COMMAND = re.compile(r"(?:(?:EHLO|HELO|LHLO) \S|MAIL FROM:|RCPT TO:|(?:DATA|QUIT|RSET|STARTTLS)\s*$)", re.IGNORECASE)
+#: So the server says itself that a line of text went to it as a command (after a refused DATA).
+_NOT_UNDERSTOOD = (500, 501, 502, 503)
 #: The same somewhere in a line of the log, behind a mark or between quotes.
 _SOMEWHERE = re.compile(r"(?:^|[^\w.-])((?:EHLO|HELO|LHLO) [\w\[]|(?:MAIL FROM|RCPT TO):\s?<)", re.IGNORECASE)
 
@@ -37,7 +39,8 @@ def objections(entry: Entry, dialogs: list[Dialog]) -> Iterator[Objection]:
     for dialog in dialogs:
         for exchange in dialog.exchanges:
             command = exchange.command or ""
-            if _REPLY.match(command) and exchange.verb not in (".", "AUTH-RESPONSE"):
+            not_understood = exchange.reply is not None and exchange.reply.code in _NOT_UNDERSTOOD
+            if _REPLY.match(command) and exchange.verb not in (".", "AUTH-RESPONSE") and not not_understood:
                 yield Objection(exchange.line or 0, f"a reply counted as a command: {command[:80]!r}")
             for text in exchange.reply.raw if exchange.reply else ():
                 if _COMMAND.match(text):
