@@ -66,6 +66,7 @@ _precedes("TEL005", "DAT008")
 _precedes("DAT005", "DAT004")
 _precedes("TEL004", "DAT003")
 _precedes("DSN001 DSN002 DSN003 DSN004", "EXT009")
+_precedes("DAT009", "SEQ009")
 _precedes("TIM002", "DEL009 SEQ001 EXT004")
 _precedes("SEQ003 SEQ017", "EXT012")
 _precedes("SEQ022", "SEQ024")
@@ -76,14 +77,14 @@ _precedes("TEL001 TEL002 TEL003", "EXT001 EXT003 EXT006 DSN001 DSN002 DSN003 DSN
 
 #: rule → those that tell its whole story already, wherever in the dialog they stand.
 _EXPLAINED = {
-    "SEQ008": {"SEQ009", "DEL010", "TIM003"},
+    "SEQ008": {"SEQ009", "DEL010", "TIM003", "DAT009"},
     "DEL009": {"TIM002"},
     "DAT002": {"DAT005"},
     "DAT003": {"DAT005"},
     "SEC005": {"SEC007"},
     "SEQ010": {"DAT005", "DAT009"},
-    "SEQ007": {"TEL009", "SEQ009", "DEL010", "TIM007"},
-    "TIM003": {"TEL009"},
+    "SEQ007": {"TEL009", "SEQ009", "DEL010", "TIM007", "DAT009"},
+    "TIM003": {"TEL009", "DAT009"},
 }
 #: After these the replies may be off by one.
 _SHIFTING = ("REP004", "REP005", "SEQ010", "TEL004")

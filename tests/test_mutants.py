@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from smtplog import read
 from smtplog.findings import chosen
-from tests.mutants import DAMAGES, Count, Mutant, counted, made, mutate, news, table, total, verdict
+from tests.damages import DAMAGES
+from tests.mutants import Count, Mutant, bases, counted, healthy, made, mutate, news, table, total, verdict
 from tests.perfect import many
 
 #: At least so many of the damages are flagged at the right place, and so many are told exactly once.
@@ -65,13 +66,18 @@ def test_a_batch_counts_what_its_dialogs_are_told(tmp_path: Path) -> None:
 def test_a_damage_is_a_difference() -> None:
     """No damage leaves a session as it was, and each names lines that are there."""
     choose = Random(7)
-    for session in many(7, 100):
+    for session in bases(7, 100):
         for kind in DAMAGES:
             mutant = mutate(choose, session, kind)
             if mutant is not None:
                 assert mutant.text() != mutant.healthy.text(), kind
                 assert mutant.place() <= set(range(1, mutant.text().count("\n") + 1)), kind
                 assert mutant.place(), kind
+
+
+def test_transcripts_are_bases() -> None:
+    """Real dialogs are broken too, those of many programs."""
+    assert len(healthy()) >= 20
 
 
 def test_a_miss_is_a_miss() -> None:

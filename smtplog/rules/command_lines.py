@@ -26,6 +26,8 @@ _NEEDY = {
     "AUTH": ("a mechanism", "AUTH PLAIN"),
     "XCLIENT": ("name=value pairs", "XCLIENT ADDR=192.0.2.7"),
 }
+#: How whoever printed a log begins a remark behind a command.
+_REMARK = re.compile(r"\*\*\*|<[-=]|[-=]+>|←")
 #: Octets with CRLF: of a command line, and of a line of an AUTH exchange (RFC 5321 section 4.5.3.1.4; RFC 4954 section 4).
 _LONGEST, _LONGEST_AUTH = 512, 12_288
 
@@ -61,6 +63,14 @@ def unexpected_argument(exchange: Exchange) -> Iterator[Hit]:
         C: NOOP now
         S: 250 Ok
 
+    Fine::
+
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO client.example.org
+        S: 250 mx.example.net
+        C: DATA    <== nobody was named
+        S: 503 5.5.1 Error: need RCPT command
+
     What to do: send the bare verb.
 
     Servers: Postfix and Exchange answer 501; sendmail and qmail ignore the argument.
@@ -73,6 +83,8 @@ def unexpected_argument(exchange: Exchange) -> Iterator[Hit]:
         return
     verb, argument = split(command)
     rest = command[found[1].column - 1 :].strip()
+    if verb in BARE and _REMARK.match(argument.strip()):
+        return
     if verb in BARE:
         at, corrected = command.rstrip().rfind(argument.strip()) + 1, verb
         yield Hit(f"{verb} takes no argument; {argument.strip()} follows.", column=at, corrected=corrected)

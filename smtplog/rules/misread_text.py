@@ -197,6 +197,20 @@ def bdat_size_mismatch(dialog: Dialog) -> Iterator[Hit]:
         C!: Subject: test\\r\\n
         S: 250 Ok
 
+    Flagged::
+
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO client.example.org
+        S: 250-mx.example.net
+        S: 250 CHUNKING
+        C: MAIL FROM:<a@example.org>
+        S: 250 Ok
+        C: RCPT TO:<b@example.net>
+        S: 250 Ok
+        C: BDAT 1000 LAST
+        C: Subject: test
+        S: 421 4.4.2 Timeout
+
     Fine::
 
         S: 220 mx.example.net ESMTP ready
@@ -229,7 +243,7 @@ def bdat_size_mismatch(dialog: Dialog) -> Iterator[Hit]:
             what = "one line more was" if lines == 1 else f"{lines} lines more were"
             message = f"BDAT announced {size} octets; {what} sent and read as commands."
             yield Hit(message, exchange=i + 1, line=exchange.line)
-        elif _counts(exchange, dialog) and sent != size:
+        elif sent != size if _counts(exchange, dialog) else sent < size and _waits_in_vain(exchange, dialog):
             yield Hit(f"BDAT announced {size} octets, and {sent} were sent.", exchange=i, line=exchange.line)
         elif following is not None and _is_surplus(following):
             code = following.reply.code if following.reply else 0
@@ -250,6 +264,12 @@ def _counts(exchange: Exchange, dialog: Dialog) -> bool:
     """Whether the log holds all octets of a chunk as they were sent."""
     complete = exchange.reply is not None or dialog.end != "truncated"
     return exchange.content is not None and complete and "text-capture" not in dialog.profiles
+
+
+def _waits_in_vain(exchange: Exchange, dialog: Dialog) -> bool:
+    """Whether the session ended where octets were due: then a text capture, too, tells that they are missing."""
+    ended = dialog.end.startswith("closed") and exchange is dialog.exchanges[-1] and exchange.reply is None
+    return exchange.content is not None and (_gave_up(exchange) or ended)
 
 
 def _gave_up(exchange: Exchange) -> bool:

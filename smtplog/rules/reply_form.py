@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from smtplog import speech
+from smtplog import reference, speech
 from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange, Reply
 from smtplog.suspects import disorder
 
+#: What stands for lines that were left out.
+_LEFT_OUT = re.compile(r"(?i)(?:^|[ \t])\.[ \t]\.[ \t]\.(?:[ \t]|$)|\[(?:\.\.\.|…)\]|\(multi-?line\)$")
 _GOES_ON = ("DATA", "AUTH", "AUTH-RESPONSE", "X-EXPS", "XEXCH50", "BURL")
 _LOGS_IN = ("AUTH", "AUTH-RESPONSE", "X-EXPS")
 
@@ -183,6 +186,14 @@ def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
         S: 250-SIZE
         S: 250
 
+    Fine::
+
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO client.example.org
+        S: 250-mx.example.net . . . 250 REQUIRETLS
+        C: QUIT
+        S: 221 Bye
+
     What to do: mend the server: code, blank, text on the last line.
 
     Servers: printed examples hold such slips; the 220- of a greeting delay is none, its last line comes later.
@@ -194,10 +205,17 @@ def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
         more = any(e.command is not None and (e.line or 0) > reply.end_line for e in dialog.exchanges)
         more |= any(other.line > reply.end_line for other in _replies(dialog))
         more |= any(event.kind == "closed" and event.line >= reply.end_line for event in dialog.events)
-        if coded and coded[-1][3:4] == "-" and more:
+        if coded and coded[-1][3:4] == "-" and more and not _is_abridged(dialog, reply):
             yield Hit(
                 f"The reply {reply.code} never ends: its last line has a hyphen after the code.", line=reply.end_line
             )
+
+
+def _is_abridged(dialog: Dialog, reply: Reply) -> bool:
+    """Whether whoever printed a log left lines of a reply out: an ellipsis or a remark stands for them, or the log begins
+    inside an answer to a hello that it does not hold."""
+    first = reply is dialog.greeting or not dialog.exchanges or reply.line <= (dialog.exchanges[0].line or reply.line)
+    return bool(_LEFT_OUT.search(reply.raw[-1])) or (first and reply.code == 250 and len(reply.raw) == 1)
 
 
 @rule(
@@ -239,6 +257,14 @@ def wrong_reply_class(exchange: Exchange) -> Iterator[Hit]:
         C: DATA
         S: 354 Go ahead
 
+    Fine::
+
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO client.example.org
+        S: 250 mx.example.net
+        C: t1 AUTH PLAIN AGFubgBzM2NyZXQ=
+        S: 235 2.7.0 Ok
+
     What to do: count replies against commands; look for a proxy between.
 
     Servers: a 250 to DATA is the mark of an injected reply.
@@ -247,6 +273,8 @@ def wrong_reply_class(exchange: Exchange) -> Iterator[Hit]:
     """
     reply, verb = exchange.reply, exchange.verb
     if reply is None or exchange.command is None or exchange.inferred or not verb:
+        return
+    if verb != "AUTH-RESPONSE" and verb != "." and reference.verb(verb) is None:  # what was meant, nobody knows
         return
     wrong = (
         (reply.severity == 3 and verb not in _GOES_ON and not (verb == "." and reply.code == 353))  # 353: PRDR
