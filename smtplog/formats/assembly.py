@@ -6,8 +6,10 @@ or name the side that speaks in the lines below it. The names of the grammar's r
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -30,7 +32,11 @@ from smtplog.events import (
     TLS,
     TLS_ACTIVE,
     Events,
+    Strings,
 )
+from smtplog.formats.chunks import Chunks
+from smtplog.formats.sealed import Sealed
+from smtplog.formats.sizes import Sizes
 from smtplog.lines import CR, CRLF, LF, NONE
 
 _ESCAPE = re.compile(
@@ -57,13 +63,16 @@ class Role:
     * ``raw``: the text is a string literal; its escapes are octets, and it may hold several lines
     * ``quoted``: the text is one line between quotes, with its end or without: other escapes than ``\\r`` and ``\\n`` are
       undone
-    * ``hex``: the text is octets in hexadecimal digits
+    * ``hex``, ``base64``: the text is octets in hexadecimal digits, or in base64
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
       (``content_more``: message text without a mark stands only between a 354 and the dot)
     * ``undoubled``: as it was before the program doubled the dot at the beginning of a line of text and ended it with CRLF
     * ``whole`` (behind a heading): the text below it ends where a line of the wire ends, whatever its last line looks like
     * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
+    * ``open`` (behind ``server``): the code is all that is known; it goes on if the next line of the side goes on with it
+    * ``sized`` (behind ``heading``): the text says how many octets follow, whatever they look like (:mod:`.sizes`)
+    * ``tls`` (behind ``opened``): the session is under TLS from its first octet on
     * ``outbound`` (behind ``opened``): from here on the program that writes the log is the client: its marks mean the other
       side
 
@@ -119,7 +128,7 @@ class Role:
     @cached_property
     def octets(self) -> bool:
         """Whether the text says which octets were on the wire."""
-        return self.has("raw") or self.has("hex") or self.has("part")
+        return self.has("raw") or self.has("hex") or self.has("base64") or self.has("part")
 
     @cached_property
     def slow(self) -> bool:
@@ -135,6 +144,14 @@ class Assembly:
         others of the grammar have; ``breaks`` stands for a line end inside a line."""
         self._breaks = breaks
         self.roles = tuple(Role(rule) for rule in rules)
+        sized = np.array([role.has("sized") for role in self.roles], np.bool_)
+        self._sizes: Sizes | None = None
+        if sized.any():
+            whole = np.array([role.rule == "said" for role in self.roles], np.bool_)
+            said = int(np.flatnonzero(whole)[0])
+            self._sizes = Sizes(sized, whole, len(self.roles))
+            self.roles = (*self.roles, Role("said_part"))
+            keyless, timeless = np.append(keyless, keyless[said]), np.append(timeless, timeless[said])
         self._keyless, self._timeless = keyless, timeless
         self._slow = np.array([role.slow for role in self.roles], np.bool_)
         self._is_said = np.array([role.name == "said" for role in self.roles], np.bool_)
@@ -148,8 +165,14 @@ class Assembly:
         self._text = np.array([role.name == "content" and role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
-        self._folds = any(role.name == "more" for role in self.roles)
+        self._opened_tls = np.array([role.name == "opened" and role.has("tls") for role in self.roles], np.bool_)
+        self._open_end = np.array([role.has("open") for role in self.roles], np.bool_)
+        self._folded = np.array([role.name == "more" for role in self.roles], np.bool_)
+        self._folds = any(role.name == "more" or role.has("open") for role in self.roles)
         self._wire = any(role.octets for role in self.roles)
+        shows = self._sizes is not None or any(role.part for role in self.roles)
+        self._sealed = Sealed(dotted=self._sizes is not None) if shows else None
+        self._chunks = Chunks() if shows else None
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
         self._record = False  # whether what stands below the last heading ends with a line
@@ -162,8 +185,11 @@ class Assembly:
             tuple[str, int], tuple[Events, bytes]
         ] = {}  # (key, side) → where a line began, and its octets
 
-    def take(self, found: Events, rule: np.ndarray, *, final: bool = False) -> Events:
-        """The events that these lines stand for. ``rule`` is the position of each line's role."""
+    def take(self, found: Events, rule: np.ndarray, lines: Strings = None, *, final: bool = False) -> Events:
+        """The events that these lines stand for. ``rule`` is the position of each line's role, ``lines`` what stands in the
+        log."""
+        if self._sizes is not None and lines is not None:
+            found, rule = self._sizes.covered(found, rule, lines)
         if self._breaks:
             found, rule = _broken(found, rule, self._breaks)
         if self._quoted.any():
@@ -172,8 +198,12 @@ class Assembly:
             found = _doubled(found, self._undoubled[rule])
         if len(found):
             found = self._sided(self._inherited(found, rule), rule)
+        if self._opened_tls[rule].any():
+            found, rule = self._under_tls(found, rule)
         if self._folds:
             found, rule = self._held_back(found, rule, final=final)
+        if self._open_end[rule].any():
+            found = self._gone_on(found, rule)
         keep = (self._heading[rule] < 0) if (self._heading >= 0).any() else np.ones(len(rule), np.bool_)
         if self._whole.any() and (self._parts or self._part[rule].any()):
             keep[:] = True  # a heading may end what is open
@@ -190,11 +220,13 @@ class Assembly:
         slow = self._slow[rule] | (self._heading[rule] >= 0)
         if self._raw.any() and not self._part.any():
             slow &= ~_line_literals(found, self._raw[rule])
+        if self._chunks is not None and self._chunks.concern(found):
+            slow[:] = True
         if slow.any() or self._parts:
             found = self._one_by_one(found, rule, slow, final=final)
         elif self._clock != NO_TIME:
             found.time = np.where(found.time == NO_TIME, self._clock, found.time)
-        return found
+        return found if self._sealed is None else self._sealed.lifted(found)
 
     # -- what a line leaves out
 
@@ -285,6 +317,23 @@ class Assembly:
         carried.update((names[codes[at]], int(said[at])) for at in ends.tolist())
         return said
 
+    def _under_tls(self, found: Events, rule: np.ndarray) -> tuple[Events, np.ndarray]:
+        """A session that opens under TLS: what the log says once is two events."""
+        again = np.repeat(np.arange(len(rule)), 1 + self._opened_tls[rule])
+        second = np.flatnonzero(np.append(False, again[1:] == again[:-1]))
+        found, rule = found.take(again), rule[again]
+        found.kind[second] = TLS
+        found.text = events.replaced_at(found.text, second, ["active"] * len(second))
+        return found, rule
+
+    def _gone_on(self, found: Events, rule: np.ndarray) -> Events:
+        """A reply of which the code alone is known goes on if the line below it does, with the same code."""
+        at = np.flatnonzero(self._open_end[rule][:-1])
+        texts = events.listed(found.text)
+        words = [texts[i] + ("-" if texts[i + 1].startswith(texts[i] + "-") else "") for i in at.tolist()]
+        found.text = events.replaced_at(found.text, at, words)
+        return found
+
     # -- lines put together
 
     def _held_back(self, found: Events, rule: np.ndarray, *, final: bool) -> tuple[Events, np.ndarray]:
@@ -293,14 +342,14 @@ class Assembly:
             found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
             self._held = None
         if not final and len(found):
-            whole = np.flatnonzero([self.roles[number].name != "more" for number in rule.tolist()])
+            whole = np.flatnonzero(~self._folded[rule])
             last = int(whole[-1]) if len(whole) else 0
             self._held = (found.take(np.arange(last, len(found))), rule[last:])
             found, rule = found.take(np.arange(last)), rule[:last]
         return found, rule
 
     def _one_by_one(self, found: Events, rule: np.ndarray, slow: np.ndarray, *, final: bool) -> Events:
-        lines = _Lines(found, self._parts, self._clock, self._record)
+        lines = _Lines(found, self._parts, self._clock, self._record, self._chunks)
         edges = np.flatnonzero(slow[1:] != slow[:-1]) + 1
         starts = [0, *edges.tolist(), len(rule)] if len(rule) else [0]
         for start, stop in itertools.pairwise(starts):
@@ -326,8 +375,14 @@ class _Lines:
     """The lines of the wire in one block. What the log says line by line passes on in runs; the rest is put together."""
 
     def __init__(
-        self, found: Events, parts: dict[tuple[str, int], tuple[Events, bytes]], clock: int, record: bool
+        self,
+        found: Events,
+        parts: dict[tuple[str, int], tuple[Events, bytes]],
+        clock: int,
+        record: bool,
+        chunks: Chunks | None,
     ) -> None:
+        self._chunks = chunks
         begun = [row for row, _ in parts.values()]
         self._shift = len(begun)
         self._found = Events.concat([*begun, found]) if begun else found
@@ -347,7 +402,12 @@ class _Lines:
 
     def pass_on(self, start: int, stop: int) -> None:
         """Take a run of lines as they stand."""
-        self._out.append(_Run(start + self._shift, stop + self._shift, self.clock))
+        start, stop = start + self._shift, stop + self._shift
+        self._out.append(_Run(start, stop, self.clock))
+        if self._chunks is not None:
+            for i in range(start, stop):
+                if self._kind[i] == SERVER:
+                    self._chunks.said(self._keys[i], self._texts[i])
 
     def add(self, i: int, role: Role) -> None:
         """Take one line of the log."""
@@ -365,17 +425,34 @@ class _Lines:
         elif role.name == "more":
             self._fold(i, text)
         else:
-            if kind in (OPENED, CLOSED) and self._open:
+            if kind in (OPENED, CLOSED):
                 self._flush(self._keys[i])
+                if self._chunks is not None:
+                    self._chunks.ended(self._keys[i])
             elif kind in (CLIENT, SERVER) and self._open:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
-            if role.part or (self._open and (self._keys[i], kind) in self._open):
-                self._part(i, (self._keys[i], kind), _octets_of(text, role), part=role.part)
-            elif role.octets:
-                for words, eol, flags in wire_lines(_octets_of(text, role)):
-                    self._tell(i, words, eol, flags | self._flags[i])
+            waits = bool(self._open) and (self._keys[i], kind) in self._open
+            if role.octets or waits or not self._passes(i, kind, text):
+                self._part(i, (self._keys[i], kind), self._octets(i, text, role), part=role.part)
             else:
                 self._tell(i, text, self._eol[i], self._flags[i])
+
+    def _passes(self, i: int, kind: int, text: str) -> bool:
+        """Whether a whole line stands as it is: no chunk of BDAT ends inside it."""
+        if self._chunks is None:
+            return True
+        if kind == SERVER:
+            self._chunks.said(self._keys[i], text)
+        elif kind == CLIENT:
+            size = len(text) if self._flags[i] & FALLBACK or text.isascii() else len(text.encode())
+            return self._chunks.passes(self._keys[i], text, size + 2)
+        return True
+
+    def _octets(self, i: int, text: str, role: Role) -> bytes:
+        """The octets of a line of the log."""
+        if role.octets or not self._flags[i] & FALLBACK:
+            return _octets_of(text, role)
+        return text.encode("latin-1", "replace") + b"\r\n"
 
     def _tell(self, i: int, text: str, eol: int, flags: int) -> None:
         time = self._time[i]
@@ -384,20 +461,34 @@ class _Lines:
     def _part(self, i: int, where: tuple[str, int], octets: bytes, *, part: bool) -> None:
         first, before = self._open.pop(where, (i, b""))
         octets = before + octets
-        whole = len(octets)
-        if part and len(octets) < _LARGEST:
-            whole = octets.rfind(b"\n") + 1
-        for words, eol, flags in wire_lines(octets[:whole]) if whole else ():
-            self._tell(first, words, eol, flags | self._flags[first])
+        if not octets and not part:
+            self._told(first, b"")
+        for piece, whole in self._pieces(where, octets):
+            if whole or not part or len(piece) >= _LARGEST:
+                self._told(first, piece)
+            else:
+                self._open[where] = (first, piece)
             first = i
-        if whole < len(octets):
-            self._open[where] = (first, octets[whole:])
+
+    def _pieces(self, where: tuple[str, int], octets: bytes) -> Iterable[tuple[bytes, bool]]:
+        """What is whole in some octets of one side, and what waits for more."""
+        key, kind = where
+        if self._chunks is not None and kind == CLIENT and self._chunks.counts(key, octets):
+            return self._chunks.divided(key, octets)
+        whole = octets.rfind(b"\n") + 1
+        return ((piece, ends) for piece, ends in ((octets[:whole], True), (octets[whole:], False)) if piece)
+
+    def _told(self, i: int, octets: bytes) -> None:
+        """Lines of the wire that began in this line of the log."""
+        for words, eol, flags in wire_lines(octets):
+            self._tell(i, words, eol, flags | self._flags[i])
+            if self._kind[i] == SERVER and self._chunks is not None:
+                self._chunks.said(self._keys[i], words)
 
     def _flush(self, key: str, end: bytes = b"", *, kind: int | None = None) -> None:
         for where in [where for where in self._open if where[0] == key and kind in (None, where[1])]:
             first, octets = self._open.pop(where)
-            for words, eol, flags in wire_lines(octets + end):
-                self._tell(first, words, eol, flags | self._flags[first])
+            self._told(first, octets + end)
 
     def _fold(self, i: int, text: str) -> None:
         """Join a folded line to the one before, if that stands right above it."""
@@ -543,6 +634,11 @@ def _octets_of(text: str, role: Role) -> bytes:
     if role.has("hex"):
         digits = "".join(text.split())
         return bytes.fromhex(digits[: len(digits) // 2 * 2]) if re.fullmatch("[0-9A-Fa-f]*", digits) else b""
+    if role.has("base64"):
+        try:
+            return base64.b64decode(text.strip(), validate=True)
+        except ValueError:
+            return b""
     return text.encode() if role.has("part") else text.encode() + b"\r\n"
 
 

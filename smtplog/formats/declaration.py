@@ -34,6 +34,7 @@ class Declaration:
     cut: str  #: capture: a line that begins a session
     noise: bool  #: most lines of the log are no dialog: those that the grammar does not know are not counted
     fallback: bool  #: tried only where no other signature is found
+    before: tuple[str, ...]  #: formats that give way to this one, as their marks are its, too
     head: dict[str, Any]  #: the whole head
     grammar: str
 
@@ -87,6 +88,7 @@ def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
         cut=head.get("cut", ""),
         noise=head.get("noise", False),
         fallback=head.get("fallback", False),
+        before=tuple(head.get("before", ())),
         head=head,
         grammar=text,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,18 @@ def detect(head: Block) -> list[Candidate]:
                 for declaration in declarations()
                 if declaration.fallback == fallback and (candidate := _candidate(declaration, lines, said, head))
             ]
-    return sorted((each for each in found if each.score > 0), key=lambda each: (-each.score, each.slug))
+    found = _given_way([each for each in found if each.score > 0])
+    return sorted(found, key=lambda each: (-each.score, each.slug))
+
+
+def _given_way(found: list[Candidate]) -> list[Candidate]:
+    """A format whose marks are those of another, and some more, goes before that one."""
+    best = {each.slug: each.score for each in found}
+    for known in declarations():
+        for slug in known.before if best.get(known.slug, 0.0) >= ENOUGH else ():
+            if slug in best:
+                best[slug] = min(best[slug], round(best[known.slug] - 0.001, 3))
+    return [replace(each, score=best[each.slug]) for each in found]
 
 
 def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block) -> Candidate | None:

@@ -89,6 +89,7 @@ class LineReader(Reader):
         self._assembly = Assembly(
             tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless, breaks=declaration.breaks
         )
+        self._sized = any("_sized" in each.rule for each in self.shapes)
         literals = {shape.literal for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
 
@@ -109,7 +110,7 @@ class LineReader(Reader):
             rest[position] = False
             self._strange(numbers[rest])
         found = self._events(rule, columns, numbers[position], flags[position], eol[position])
-        return self._assembly.take(found, rule)
+        return self._assembly.take(found, rule, events.take(lines, position) if self._sized else None)
 
     def finish(self) -> Events | None:
         return self._assembly.finish()
