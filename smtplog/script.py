@@ -32,20 +32,23 @@ class ScriptLine:
 def script(dialog: Dialog) -> list[ScriptLine]:
     """The lines of a dialog in the order of the log."""
     crlf = any(exchange.eol == "crlf" for exchange in dialog.exchanges)
-    found: list[tuple[tuple[float, int], ScriptLine]] = []
+    found: list[
+        tuple[tuple[float, float, int], ScriptLine]
+    ] = []  # by line; those of one line of the log as they were said
     if dialog.greeting:
-        found += [((each.line, 1), each) for each in _reply(dialog.greeting, None)]
+        found += [((each.line, -1, 1), each) for each in _reply(dialog.greeting, None)]
     at = 0.0
     for i, exchange in enumerate(dialog.exchanges):
         lines = list(_exchange(exchange, i, crlf, at))
         if i and _further(dialog.exchanges[i - 1], exchange):
             lines = [(key, line) for key, line in lines if line.text.startswith("S")]
-        at = max((key[0] for key, line in lines if not line.text.startswith("S")), default=at)
-        found += lines
+        at = max((line for (line, _), each in lines if not each.text.startswith("S")), default=at)
+        found += [((line, i, side), each) for (line, side), each in lines]
     for event in dialog.events:
         text = _event(event.kind, event.text, dialog)
         if text:
-            found.append(((event.line, 0 if event.kind == "opened" else 2), ScriptLine(text, event.line, event.time)))
+            place = -2 if event.kind == "opened" else event.before - 0.5
+            found.append(((event.line, place, 2), ScriptLine(text, event.line, event.time)))
     found.sort(key=lambda item: item[0])
     return [line for _, line in found]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtplog.formats.assembly import unescaped
+from smtplog.formats.assembly import unescaped, unglued
 
 ESCAPED = st.binary(max_size=40)
 
@@ -28,3 +28,29 @@ def test_a_python_literal_gives_back_its_octets(octets: bytes) -> None:
 )
 def test_literals_of_other_languages(literal: str, octets: bytes) -> None:
     assert unescaped(literal) == octets
+
+
+WORDS = st.text(alphabet="abcXYZ .:[]@<>", min_size=1, max_size=20).map(str.strip).filter(bool)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("250-a250-SIZE 1250 OK", ["250-a", "250-SIZE 1", "250 OK"]),
+        ("250-a 250-SIZE 35882577250-8BITMIME 250 HELP", ["250-a", "250-SIZE 35882577", "250-8BITMIME", "250 HELP"]),
+        ("250-a<CRLF>250-b<CRLF>250 c<CRLF>", ["250-a", "250-b", "250 c"]),
+        (r"220-a\r\n220 b\r\n", ["220-a", "220 b"]),
+        ("354 End data with <CRLF>.<CRLF><CRLF>", ["354 End data with <CRLF>.<CRLF>"]),
+        ("250-cut off", ["250-cut off"]),
+        ("550 250-250 is no code here", ["550 250-250 is no code here"]),
+        ("Subject: x<CRLF><CRLF>hello <CRLF>", ["Subject: x", "", "hello "]),
+    ],
+)
+def test_glued_lines(text: str, lines: list[str]) -> None:
+    assert unglued(text) == lines
+
+
+@given(st.lists(WORDS, min_size=2, max_size=6), st.sampled_from(["", " ", "<CRLF>", "<EOL>", r"\r\n"]))
+def test_glued_lines_come_apart(words: list[str], glue: str) -> None:
+    lines = [*(f"250-{word}" for word in words[:-1]), f"250 {words[-1]}"]
+    assert unglued(glue.join(lines)) == lines

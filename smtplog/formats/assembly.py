@@ -51,6 +51,8 @@ _NAMED = {
 _ENCODED = re.compile(r"(?:^| )[A-Za-z0-9+/]{24,}$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _WIRE_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
+_WRITTEN_END = re.compile(r"<CRLF>|<EOL>|(?:\\r)+\\n")  # a line end in words
+_LAST_END = re.compile(f"(?:{_WRITTEN_END.pattern})$")
 _LARGEST = 1 << 20  # octets of one line that is put together from parts
 
 
@@ -65,8 +67,13 @@ class Role:
       undone
     * ``hex``, ``base64``: the text is octets in hexadecimal digits, or in base64
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
-    * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does
-      (``content_more``: message text without a mark stands only between a 354 and the dot)
+    * ``glued``: several lines of the wire stand in one, with nothing, blanks, ``<CRLF>``, ``<EOL>`` or ``\\r\\n`` between
+      them; a line of a reply begins with the reply's own code
+    * ``cut``: a line of the log that has no end, as where a further record stands behind it, goes on in the next of the same
+      side and session
+    * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does; a
+      heading between them is no such line (``content_more``: message text without a mark stands only between a 354 and the
+      dot)
     * ``undoubled``: as it was before the program doubled the dot at the beginning of a line of text and ended it with CRLF
     * ``whole`` (behind a heading): the text below it ends where a line of the wire ends, whatever its last line looks like
     * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
@@ -133,7 +140,7 @@ class Role:
     @cached_property
     def slow(self) -> bool:
         """Whether lines of it must be looked at one by one."""
-        return self.octets or self.name in ("more", "clock", "wait")
+        return self.octets or self.has("glued") or self.name in ("more", "clock", "wait")
 
 
 class Assembly:
@@ -164,6 +171,7 @@ class Assembly:
         self._more = np.array([role.has("more") for role in self.roles], np.bool_)
         self._text = np.array([role.name == "content" and role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
+        self._cut = np.array([role.has("cut") for role in self.roles], np.bool_)
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
         self._opened_tls = np.array([role.name == "opened" and role.has("tls") for role in self.roles], np.bool_)
         self._open_end = np.array([role.has("open") for role in self.roles], np.bool_)
@@ -217,7 +225,7 @@ class Assembly:
         if self._wire:
             implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER, CONTENT))
             found.eol = np.where(implied, np.uint8(CRLF), found.eol)
-        slow = self._slow[rule] | (self._heading[rule] >= 0)
+        slow = self._slow[rule] | (self._heading[rule] >= 0) | (self._cut[rule] & (found.eol == NONE))
         if self._raw.any() and not self._part.any():
             slow &= ~_line_literals(found, self._raw[rule])
         if self._chunks is not None and self._chunks.concern(found):
@@ -431,9 +439,14 @@ class _Lines:
                     self._chunks.ended(self._keys[i])
             elif kind in (CLIENT, SERVER) and self._open:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
+            part = role.part or (self._eol[i] == NONE and role.has("cut"))
             waits = bool(self._open) and (self._keys[i], kind) in self._open
-            if role.octets or waits or not self._passes(i, kind, text):
-                self._part(i, (self._keys[i], kind), self._octets(i, text, role), part=role.part)
+            if role.has("glued") and not waits:
+                for words in unglued(text):
+                    self._tell(i, words, self._eol[i], self._flags[i])
+            elif role.octets or part or waits or not self._passes(i, kind, text):
+                octets = text.encode() if part and not role.octets else self._octets(i, text, role)
+                self._part(i, (self._keys[i], kind), octets, part=part)
             else:
                 self._tell(i, text, self._eol[i], self._flags[i])
 
@@ -657,6 +670,21 @@ def unescaped(text: str) -> bytes:
 
     raw = text.encode("utf-8", "replace")
     return _ESCAPE.sub(octets, raw) if b"\\" in raw else raw
+
+
+def unglued(text: str) -> list[str]:
+    """The lines that stand in one. Those of a reply begin with its code: ``250-a250-SIZE 1250 OK`` is three lines, the last
+    one with a blank behind the code; digits that could be a number's end are the code's."""
+    text = _LAST_END.sub("", text)
+    code = text[:3]
+    if re.match("[2-5][0-9]{2}(?: |$)", text):
+        return [text]
+    if not re.match("[2-5][0-9]{2}-", text):
+        return _WRITTEN_END.split(text)
+    *lines, last = re.split(f"(?={code}-)", text)[1:]
+    before, mark, end = last.rpartition(f"{code} ")
+    lines += [before, mark + end] if mark else [last]
+    return [*(_LAST_END.sub("", line).rstrip(" ") for line in lines[:-1]), lines[-1]]
 
 
 def wire_lines(octets: bytes) -> list[tuple[str, int, int]]:

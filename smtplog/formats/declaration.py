@@ -29,6 +29,7 @@ class Declaration:
     least: int  #: how many lines must bear the signature
     zone: str  #: ``UTC`` or ``local`` where stamps name none
     peel: tuple[str, ...]
+    record: str  #: lines: what begins a record, a regular expression; a line that holds several is cut before each
     breaks: str  #: lines: what stands for a line end inside a line, such as ``[nl]``
     tail: str  #: lines: what the program puts behind the words of a line, a regular expression; all but its groups is taken off
     cut: str  #: capture: a line that begins a session
@@ -83,6 +84,7 @@ def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
         least=head.get("least", 1),
         zone=head.get("zone", "local"),
         peel=tuple(head.get("peel", ())),
+        record=head.get("record", ""),
         breaks=head.get("breaks", ""),
         tail=head.get("tail", ""),
         cut=head.get("cut", ""),

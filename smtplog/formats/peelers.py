@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 import re
 
 import numpy as np
 
 from smtplog import events
 from smtplog.events import Strings
+from smtplog.lines import NONE
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\)|[@-Z\\^_=>])")
 _REPEAT = re.compile(r"\{([^{}*]{1,2000})\*([0-9]{1,6})\}")
+_BREAK = re.compile(r"(?i)(?:<br ?/?>[ \t]*)+$")
 _QUOTE = re.compile(r"^(?:> ?){1,8}")
 
 
@@ -21,9 +25,44 @@ def peel_lines(
     if "erasures" in names and (struck := events.found(lines, "\x08")).any():
         texts = events.listed(lines)
         lines = events.from_list([_erased(text) if odd else text for text, odd in zip(texts, struck, strict=True)])
+    if "browser" in names and events.found(lines, "(?i)<br ?/?>[ \t]*$").any():
+        lines = events.from_list([_from_browser(line) for line in events.listed(lines)])
     if "repeat" in names and events.found(lines, r"\{[^{}*]+\*[0-9]+\}").any():
         return _repeated(lines, numbers, flags, eol)
     return lines, numbers, flags, eol
+
+
+def cut_records(
+    record: str, lines: Strings, numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
+) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:
+    """Lines that hold several records, cut before each; a piece with another behind it has no end, and blanks in between
+    are nobody's."""
+    several = np.flatnonzero(events.found(lines, f".(?:{record})"))
+    if not len(several):
+        return lines, numbers, flags, eol
+    at, index, texts, ends = 0, [], [], []
+    begins = re.compile(record)
+    for position in several.tolist():
+        line = events.text(lines, position)
+        starts = [0, *(match.start() for match in begins.finditer(line, 1)), len(line)]
+        pieces = [line[start:end].rstrip(" ") for start, end in itertools.pairwise(starts)]
+        index += [*range(at, position), *([position] * len(pieces))]
+        texts += [*events.listed(events.take(lines, np.arange(at, position))), *pieces]
+        ends += [*eol[at:position].tolist(), *([NONE] * (len(pieces) - 1)), int(eol[position])]
+        at = position + 1
+    index += range(at, len(lines))
+    texts += events.listed(events.take(lines, np.arange(at, len(lines))))
+    where = np.array(index, np.int64)
+    return events.from_list(texts), numbers[where], flags[where], np.array([*ends, *eol[at:].tolist()], np.uint8)
+
+
+def _from_browser(line: str) -> str:
+    """A line as a browser shows it: it ends in ``<br>``, and no other angle bracket stands in it, for all are entities."""
+    shown = _BREAK.sub("", line)
+    if shown == line or "<" in shown or ">" in shown:
+        return line
+    words = html.unescape(shown)
+    return line if "\n" in words or "\r" in words else words
 
 
 def _repeated(

@@ -16,7 +16,7 @@ from smtplog.events import CLIENT, FALLBACK, KINDS, SERVER, Events, Strings
 from smtplog.formats.assembly import Assembly
 from smtplog.formats.clock import Calendar, Clock
 from smtplog.formats.declaration import Declaration
-from smtplog.formats.peelers import peel_lines
+from smtplog.formats.peelers import cut_records, peel_lines
 from smtplog.grammar import Shape, rule_names, shapes
 from smtplog.lines import Block
 
@@ -102,6 +102,8 @@ class LineReader(Reader):
         lines = column_of(block)
         numbers = block.first + np.arange(len(block), dtype=np.int64)
         flags, eol = block_flags(block), block.eol
+        if self.declaration.record:
+            lines, numbers, flags, eol = cut_records(self.declaration.record, lines, numbers, flags, eol)
         if self.declaration.peel:
             lines, numbers, flags, eol = peel_lines(self.declaration.peel, lines, numbers, flags, eol)
         position, rule, columns = self._match(lines)

@@ -254,8 +254,10 @@ def server_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
 
 @rule
 def client_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
-    """The log has no line of the server: all commands are compared."""
-    if any(context.log.holds_reply(said) for said in truth):
+    """The log has no line of the server: all commands are compared. Error messages may repeat what was refused."""
+    commands = any(command and context.log.holds_command(command) for command, _, _ in truth)
+    done = [said for said in truth if said[1] and (said[1] < 400 or not commands)]
+    if any(context.log.holds_reply(said) for said in done):
         return truth, 0
     return [(command, None, None) for command, _, _ in truth if command is not None], len(truth)
 
@@ -287,6 +289,20 @@ def reply_not_awaited(truth: list[Said], context: Context) -> tuple[list[Said], 
 
 
 # -- how it wrote the rest
+
+
+@rule
+def secret_replaced(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The client writes something else for a secret (stars, words in brackets, a secret of its own in base64): the log does
+    not hold what was sent, and there it has another line of AUTH."""
+    out, asked = list(truth), False
+    for i, (command, code, text) in enumerate(truth):
+        logged = context.dialog[i][0] if i < len(context.dialog) else None
+        initial = bool(command and re.match(r"(?i)AUTH \S+ \S", command))
+        if command and logged and (asked or initial) and logged != command and not context.log.holds_command(command):
+            out[i] = (logged, code, text)
+        asked = code == 334
+    return _changed(truth, out)
 
 
 @rule
