@@ -339,8 +339,8 @@ def _ahead(items: Iterator[_T]) -> Iterator[_T]:
 
 
 def _chained(declaration: formats.Declaration) -> bool:
-    """Whether a session may go on in the next file: where lines bear a key."""
-    return declaration.kind == "delimited" or "KEY" in declaration.grammar
+    """Whether a session may go on in the next file: where lines bear a key, and logs of the kind are rotated at all."""
+    return declaration.rotated and (declaration.kind == "delimited" or "KEY" in declaration.grammar)
 
 
 def head_of(blocks: Iterator[Block], source: Source) -> tuple[Block, Iterator[Block]]:

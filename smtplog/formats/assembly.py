@@ -184,7 +184,7 @@ class Assembly:
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
         self._record = False  # whether what stands below the last heading ends with a line
-        self._before: Events | None = None  # the last event, for what the next line leaves out
+        self._before: dict[bool, Events] = {}  # nested or not → the last such line, for what the next ones leave out
         self._outward: set[str] = set()  # keys whose sides are the other way round
         self._spoke: dict[str, int] = {}  # key → side of its last line
         self._waits: dict[str, int] = {}  # key → 1 while its server waits for message text
@@ -239,27 +239,29 @@ class Assembly:
     # -- what a line leaves out
 
     def _inherited(self, found: Events, rule: np.ndarray) -> Events:
-        """A line without a key or a time has those of the line before."""
-        lacks_key, lacks_time = self._keyless[rule], self._timeless[rule]
+        """A line without a key or a time has those of the line before; inside a nested dialog, the key of the nested one."""
+        lacks_key, lacks_time, inside = self._keyless[rule], self._timeless[rule], self._nested[rule]
         if lacks_key.any() or lacks_time.any():
-            extra = 0 if self._before is None else 1
-            whole = found if self._before is None else Events.concat([self._before, found])
-            columns: tuple[tuple[np.ndarray, tuple[str, ...]], ...]
-            columns = ((lacks_key, ("key", "client", "server")), (lacks_time, ("time",)))
-            for lacks, fields in columns:
-                known = np.concatenate([np.ones(extra, np.bool_), ~lacks])
-                last = np.maximum.accumulate(np.where(known, np.arange(len(whole)), 0))[extra:]
+            before = sorted((int(row.line[0]), nested) for nested, row in self._before.items())
+            carried = [self._before[nested] for _, nested in before]
+            whole = Events.concat([*carried, found]) if carried else found
+            within = np.concatenate([np.array([nested for _, nested in before], np.bool_), inside])
+            for lacks, fields in ((lacks_key, ("key", "client", "server")), (lacks_time, ("time",))):
+                known = np.concatenate([np.ones(len(carried), np.bool_), ~lacks])
+                last = last_where(known) if fields == ("time",) else last_known(known, within)
                 for name in fields if lacks.any() else ():
-                    column = getattr(whole, name)
+                    column, extra = getattr(whole, name), len(carried)
                     own = extra + np.arange(len(found))
                     says = _said(column)[extra:] if name in ("client", "server") else np.zeros(len(found), np.bool_)
-                    setattr(found, name, events.take(column, np.where(says, own, last)))
+                    setattr(found, name, events.take(column, np.where(says, own, last[extra:])))
         if self._keyless.any() or self._timeless.any():
-            self._before = found.take(np.array([len(found) - 1]))
-        if self._nested[rule].any():
+            for nested, mine in ((False, ~inside), (True, inside)):
+                if mine.any():
+                    self._before[nested] = found.take(np.flatnonzero(mine)[-1:])
+        if inside.any():
             names = events.listed(events.values(found.key))
-            inside = events.from_list([*names, *(f"{name} nested" for name in names)])
-            found.key = events.coded(events.codes(found.key) + self._nested[rule] * len(names), inside)
+            within_names = events.from_list([*names, *(f"{name} nested".lstrip() for name in names)])
+            found.key = events.coded(events.codes(found.key) + inside * len(names), within_names)
         return found
 
     def _sided(self, found: Events, rule: np.ndarray) -> Events:
@@ -377,6 +379,19 @@ class Assembly:
             return None
         nothing = Events.build(np.zeros(0), np.zeros(0, np.int64), events.from_list([]))
         return self.take(nothing, np.zeros(0, np.int16), final=True)
+
+
+def last_where(known: np.ndarray) -> np.ndarray:
+    """For each position the last one up to there that is known; 0 where there is none."""
+    return np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))
+
+
+def last_known(known: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The same, among the lines of the same dialog, the outer or the nested one; a nested one may begin with what the outer
+    one knows."""
+    plain, nested = last_where(known & ~inside), last_where(known & inside)
+    begun = np.maximum.accumulate(known & inside)
+    return np.where(inside & begun, nested, plain)
 
 
 class _Lines:

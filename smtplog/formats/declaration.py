@@ -34,6 +34,7 @@ class Declaration:
     tail: str  #: lines: what the program puts behind the words of a line, a regular expression; all but its groups is taken off
     cut: str  #: capture: a line that begins a session
     noise: bool  #: most lines of the log are no dialog: those that the grammar does not know are not counted
+    rotated: bool  #: a log may go on in another file; a mail or a run in a terminal does not
     fallback: bool  #: tried only where no other signature is found
     before: tuple[str, ...]  #: formats that give way to this one, as their marks are its, too
     head: dict[str, Any]  #: the whole head
@@ -89,6 +90,7 @@ def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
         tail=head.get("tail", ""),
         cut=head.get("cut", ""),
         noise=head.get("noise", False),
+        rotated=head.get("rotated", True),
         fallback=head.get("fallback", False),
         before=tuple(head.get("before", ())),
         head=head,

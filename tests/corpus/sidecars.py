@@ -115,7 +115,7 @@ def verdicts(entry: Entry, dialogs: Sequence[Dialog]) -> Iterator[Verdict]:
     if not sessions:
         return
     log = entry.log()
-    left = list(dialogs)
+    left = [dialog for dialog in dialogs if not _elsewhere(dialog, sessions)]
 
     def judged(session: dict[str, Any], dialog: Dialog) -> Comparison:
         context = Context(log, said(dialog), str(session.get("client", "")), len(session.get("bodies", ())))
@@ -144,6 +144,15 @@ def _said(exchange: list[Any]) -> Said:
     return command, code, text
 
 
+def _elsewhere(dialog: Dialog, sessions: list[dict[str, Any]]) -> bool:
+    """Whether a dialog was held with another server than the recorded ones, such as the next one on a message's way."""
+    here = {str(text).split()[0] for session in sessions for _, code, text in session["exchanges"][:1] if code and text}
+    greeting = dialog.greeting
+    if greeting is None or greeting.code != 220:
+        return False
+    return bool(here) and greeting.text[0].split()[:1] not in [[name] for name in here]
+
+
 def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
     """The dialog in whose EHLO the session names itself (``s0001.cl.example`` is session ``s0001``)."""
     name = f"{session['session']}.cl.example"
@@ -156,11 +165,13 @@ def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
 
 def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
     """Without such a name: the dialogs of the same address (and port, where the log has it) that name no session, begun within
-    two seconds; of clients that log no address, the next in order."""
+    two seconds; in logs without addresses, all of them, in order."""
     address, _, port = str(session.get("client", "")).rpartition(":")
+    nameless = [dialog for dialog in left if not _named(dialog)]
     if isinstance(session["session"], int):
         return left[:1]
-    nameless = [dialog for dialog in left if not _named(dialog)]
+    if not any(dialog.client for dialog in left):
+        return nameless
     ends = (f"[{address}]", f"[{address}]:{port}")
     peers = [
         dialog
