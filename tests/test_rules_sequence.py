@@ -337,6 +337,21 @@ def test_a_finding_tells_what_is_legal(tmp_path: Path) -> None:
     assert "Legal here: RCPT, RSET, QUIT, " in finding.message
 
 
+@pytest.mark.parametrize(("later", "severity"), [("", "info"), ("*: at 2024-01-01T12:00:01+00:00\n", "error")])
+def test_a_group_that_a_log_does_not_show_is_given_the_benefit_of_the_doubt(
+    later: str, severity: str, tmp_path: Path
+) -> None:
+    """The log of a server has the commands of one group one by one, each at the time of the reply before it."""
+    refused = (
+        "*: at 2024-01-01T12:00:00+00:00\nC: MAIL FROM:<a@example.org>\nS: 550 5.7.1 No\n"
+        f"{later}C: RCPT TO:<b@example.net>\nS: 503 5.5.1 No\n"
+    )
+    told = found(HELLO + refused, tmp_path)
+    assert [(each.code, each.severity) for each in told] == [("SEQ002", severity)]
+    unoffered = HELLO.replace("PIPELINING", "DSN")
+    assert [each.severity for each in found(unoffered + refused, tmp_path)] == ["error"]
+
+
 def test_a_finding_spans_the_text_after_a_refused_data(tmp_path: Path) -> None:
     dialog = HELLO + "C: DATA\nS: 503 No\nC: Subject: x\nS: 500 What?\nC: Hello\nS: 500 What?\nC: .\nS: 500 What?"
     (finding,) = [each for each in found(dialog, tmp_path) if each.code == "SEQ016"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from tests.damages import led_to
@@ -40,7 +41,7 @@ _KINDS = {
 
 
 def sessions() -> list[Session]:
-    """All dialogs of all transcripts that begin with a greeting and whose text is whole."""
+    """All dialogs of all transcripts that are whole, from the greeting to the end."""
     found = []
     for path in sorted(_FOLDER.glob("*/*.dialog")):
         for text in path.read_text(encoding="utf-8").split("\n\n"):
@@ -57,11 +58,12 @@ def _session(text: list[str]) -> Session | None:
         return None
     if any(line.startswith(("C?:", "C!:", "*: gap")) for line in text):
         return None
-    if any(
-        step.kind in ("text", "data") and step.accepted is False and step.said[-1:] != (".",) and not step.reply
-        for step in steps
-    ):
-        return None  # cut inside the text
+    if steps[-1].kind not in ("quit", "close"):
+        return None  # cut
+    if any(step.kind == "data" and step.accepted and after.kind != "text" for step, after in pairwise(steps)):
+        return None
+    if any(step.kind == "text" and not step.accepted and step.said[-1] != "." for step in steps):
+        return None
     hello, tls, offered, envelope = "", False, (), ""
     greeted = False
     for i, step in enumerate(steps):

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from smtplog import speech, states
@@ -72,6 +74,25 @@ def group_start(dialog: Dialog, index: int) -> int:
     while index and dialog.exchanges[index].pipelined:
         index -= 1
     return index
+
+
+#: Nobody reads a reply and answers it in less; a server logs the commands of one group so, each when it comes to it.
+_AT_ONCE = timedelta(milliseconds=5)
+_GROUPED = ("MAIL", "RCPT", "RSET")
+
+
+def may_be_one_group(dialog: Dialog, first: int, index: int) -> bool:
+    """Whether a log leaves open that the client had not read the replies from one exchange to another: PIPELINING is offered,
+    and as in the log of a server each command is stamped with the time of the reply before it (RFC 2920 section 3.2)."""
+    said = dialog.exchanges[first : index + 1]
+    if any(exchange.verb not in _GROUPED for exchange in said[:-1]) or not offers(dialog, index, "PIPELINING"):
+        return False
+    return all(_follows_at_once(before, after) for before, after in pairwise(said))
+
+
+def _follows_at_once(before: Exchange, after: Exchange) -> bool:
+    answered = before.reply.time if before.reply else None
+    return answered is not None and after.time is not None and after.time - answered < _AT_ONCE
 
 
 def origin(dialog: Dialog, index: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from smtplog import states
 from smtplog.findings import Hit, rule
@@ -15,10 +16,13 @@ from smtplog.rules.course import (
     hit,
     knows_transaction,
     legal_here,
+    may_be_one_group,
     origin,
     verb_of,
 )
 from smtplog.suspects import disorder
+
+_UNREAD = "If both were sent in one group, this is no fault; the log does not show it."
 
 
 @rule(
@@ -35,7 +39,8 @@ def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
     """RCPT came without an accepted MAIL.
 
     Why it matters: a recipient belongs to the transaction that MAIL opens; without one the server has nowhere to put
-    it. A RCPT sent in one group with a MAIL that was then refused is no fault: the client could not know.
+    it. A RCPT sent in one group with a MAIL that was then refused is no fault: the client could not know. The log of a server
+    does not show groups: there it is a remark where the stamps leave it open.
 
     Flagged::
 
@@ -73,7 +78,8 @@ def rcpt_before_mail(dialog: Dialog) -> Iterator[Hit]:
                 continue
             done.add(cause)
             why = "although MAIL was refused" if refused else "without MAIL"
-            yield hit(i, exchange, f"RCPT was sent {why}: no transaction is open. {legal_here(exchange, dialog)}")
+            message = f"RCPT was sent {why}: no transaction is open. {legal_here(exchange, dialog)}"
+            yield _unless_one_group(hit(i, exchange, message), dialog, cause if refused else i)
 
 
 @rule(
@@ -146,7 +152,15 @@ def data_without_recipient(dialog: Dialog) -> Iterator[Hit]:
             count = f"all {len(recipients)} were refused" if len(recipients) > 1 else "the only one was refused"
             why = count if recipients else "none was named"
             message = f"{exchange.verb} was sent without an accepted recipient: {why}. {legal_here(exchange, dialog)}"
-            yield hit(i, exchange, message)
+            yield _unless_one_group(hit(i, exchange, message), dialog, recipients[-1] if recipients else i)
+
+
+def _unless_one_group(told: Hit, dialog: Dialog, cause: int) -> Hit:
+    """The hit, as a remark where the log leaves open that the client had not read what refused it."""
+    index = told.exchange
+    if index is None or cause == index or not may_be_one_group(dialog, cause, index):
+        return told
+    return replace(told, message=f"{told.message} {_UNREAD}", severity="info", final=True)
 
 
 def _has_its_own_rule(dialog: Dialog, cause: int, verb: str) -> bool:
