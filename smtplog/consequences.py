@@ -35,7 +35,7 @@ _OUT_OF_PLACE = ("SEQ002", "SEQ005")
 #: The reply was none that says yes or no.
 _NO_ANSWER = ("REP001", "REP002")
 #: These tell of message text, or of another protocol, that the server took for commands.
-_OF_MISREAD_TEXT = ("SEQ016", "TEL006", "DAT004", "DAT005", "DAT009", "SEC012")
+_OF_MISREAD_TEXT = ("EXT005", "SEQ016", "TEL006", "DAT004", "DAT005", "DAT009", "SEC012")
 #: After these the replies are off by one, and the others say no more than that.
 _OFF_BY_ONE = ("SEQ010", "REP004", "REP005")
 _SAY_OFF_BY_ONE = ("REP005", "REP012", "SEQ015", "SEQ025", "TEL005")
