@@ -46,7 +46,7 @@ def test_every_kind_is_tried_and_flagged(kind: str, counts: dict[str, Count]) ->
 @settings(max_examples=3, phases=[Phase.generate])
 @given(seed=st.integers(1, 2**32))
 def test_any_seed(seed: int) -> None:
-    every = total(counts := counted(made(seed, each=6)))
+    every = total(counts := counted(made(seed, each=4)))
     assert every.flagged / every.tried >= FLAGGED, table(counts)
     assert every.once / every.tried >= ONCE, table(counts)
 
