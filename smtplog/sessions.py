@@ -179,10 +179,18 @@ def _unheeded(sessions: Sessions, dots: np.ndarray, client: np.ndarray, server: 
 
 
 def _one_sided(sessions: Sessions, server: np.ndarray) -> np.ndarray:
-    """DATA in a session of which the log holds the client's side only: nothing else says that text follows."""
+    """DATA in a session of which the log holds the client's side only: nothing else says that text follows. Text begins with
+    a header; where a command follows at once, the log leaves the text out."""
     heard = np.bincount(sessions.session[server], minlength=len(sessions.first)) > 0
     data = [number for number, name in enumerate(sessions.verbs) if name == "DATA"]
-    return np.isin(sessions.verb, data) & ~heard[sessions.session]
+    alone = np.isin(sessions.verb, data) & ~heard[sessions.session]
+    said = np.flatnonzero(sessions.events.kind == CLIENT)
+    at = np.flatnonzero(alone)
+    after = np.append(said, -1)[np.searchsorted(said, at, side="right")]
+    for i, follows in zip(at.tolist(), after.tolist(), strict=True):
+        if follows >= 0 and sessions.session[follows] == sessions.session[i]:
+            alone[i] = not speech.is_command(events.text(sessions.events.text, follows))
+    return alone
 
 
 def _name_dots(sessions: Sessions, dots: np.ndarray, inside: np.ndarray) -> None:

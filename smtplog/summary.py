@@ -148,13 +148,15 @@ class Summary:
     def _add_peers(self, batch: Batch) -> None:
         done, found = batch.transactions, batch.sessions.events
         refused = np.isin(done.session_outcome, (REJECTED, DEFERRED))
-        ends = [_address(column, batch.sessions.first) for column in (found.client, found.server)]
-        side = 1 if not any(address for address, _ in ends[0]) else 0  # a client's log names the servers only
-        counted = Counter(ends[side])
+        clients, servers = (_address(column, batch.sessions.first) for column in (found.client, found.server))
+        peers = [client if client[0] else server for client, server in zip(clients, servers, strict=True)]
+        counted = Counter(
+            peers
+        )  # where a session's client is not named, the log is the client's: the server is the peer
         for peer in counted:
             if peer[0]:
                 self.peers[peer] += counted[peer]
-        for peer, bad in zip(ends[side], refused.tolist(), strict=True):
+        for peer, bad in zip(peers, refused.tolist(), strict=True):
             if bad and peer[0]:
                 self.peers_refused[peer] += 1
         self.cut |= _trim(self.peers)

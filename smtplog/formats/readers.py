@@ -80,12 +80,10 @@ class LineReader(Reader):
         super().__init__(declaration, swapped=swapped, calendar=calendar)
         self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
         keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
-        # Where every word said comes with its peer, the peer is part of the key; else it stands in the opening line alone.
-        self._peers_told = all(
-            re.search(r"\(\?P<(?:CLIENT|SERVER|PEER)>", each.pattern)
-            for each in self.shapes
-            if each.rule.split("_")[0] in ("client", "server", "said")
-        )
+        # Where every word said comes with an address, that is part of the key; else it stands in the opening line alone.
+        said = [each for each in self.shapes if each.rule.split("_")[0] in ("client", "server", "said")]
+        addressed = bool(said) and all(re.search(r"\(\?P<(?:CLIENT|SERVER)>", each.pattern) for each in said)
+        self._key = ("KEY", "CLIENT", "SERVER", "PEER") if addressed else ("KEY", "PEER")
         self._assembly = Assembly(
             tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless, breaks=declaration.breaks
         )
@@ -158,9 +156,8 @@ class LineReader(Reader):
             how = events.take(events.from_list([role.how for role in roles]), rule[at])
             text = events.replaced_at(text, at, how)
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
-        if "key" in keys:
-            parts = ("KEY", "CLIENT", "SERVER", "PEER") if self._peers_told else ("KEY",)
-            keys["key"] = events.encoded(events.joined(*(columns[name] for name in parts if name in columns)))
+        if any(name in columns for name in self._key):
+            keys["key"] = events.encoded(events.joined(*(columns[name] for name in self._key if name in columns)))
         return Events.build(
             self._sided(np.array([role.kind for role in roles], np.uint8)[rule]),
             numbers,

@@ -63,12 +63,20 @@ class Log:
         """Whether a line holds it as its last words, but for what a program puts behind them."""
         if command in self.words or self.postfix:
             return command in self.words
-        return re.search(rf"(?<![\w.]){re.escape(command)}(?![^\s'\"\\\[])", self.text) is not None
+        return any(re.search(rf"(?<![\w.]){re.escape(form)}(?![^\s'\"\\\[])", self.text) for form in _forms(command))
 
     def holds_reply(self, said: Said) -> bool:
         _, code, text = said
         first = (text or "").split("\n")[0]
         return code is not None and any(f"{code}{mark}{first}" in self.text for mark in " -")
+
+
+def _forms(command: str) -> set[str]:
+    """A command as it stands, and with what is not printable as Python's escapes."""
+    octets = [command.encode("utf-8", "surrogateescape")]
+    if all(ord(c) < 256 for c in command):
+        octets.append(command.encode("latin-1"))
+    return {command, *(repr(each)[2:-1] for each in octets)}
 
 
 def _undumped(lines: Sequence[str]) -> list[str]:
@@ -167,12 +175,17 @@ def recorder_stayed_in_data(truth: list[Said], context: Context) -> tuple[list[S
 def octets_ahead_of_command(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """The driver sent Telnet negotiation (three octets each) ahead of a command and recorded the command alone; servers log
     the octets as ``?``, as they are, or as what stands for an octet that is no UTF-8."""
-    out = list(truth)
-    for i, ((command, code, text), (logged, _, _)) in enumerate(zip(truth, context.dialog, strict=False)):
-        if context.log.written_by == "server" and command and logged and code in (500, 502) and logged != command:
-            ahead = logged.removesuffix(command)
-            if logged.endswith(command) and len(ahead) % 3 == 0 and not re.search(r"[ ->@-~]", ahead):
-                out[i] = (logged, code, text)
+
+    def logged(command: str) -> str:
+        ahead = [said[0][: -len(command)] for said in context.dialog if (said[0] or "").endswith(command) and said[0]]
+        octets = (each for each in ahead if each and len(each) % 3 == 0 and not re.search(r"[ ->@-~]", each))
+        return next(octets, "") + command
+
+    if context.log.written_by != "server":
+        return truth, 0
+    out = [
+        (logged(command) if command and code in (500, 502) else command, code, text) for command, code, text in truth
+    ]
     return _changed(truth, out)
 
 
@@ -220,6 +233,38 @@ def never_read(truth: list[Said], context: Context) -> tuple[list[Said], int]:
 
 
 @rule
+def sent_as_text(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The driver broke a message off with a command: for the server, and for its log, that was message text."""
+    cut_off = len(truth) > 1 and truth[-2][1] == 354 and truth[-1][0] not in (None, ".") and truth[-1][1] is None
+    return (truth[:-1], 1) if cut_off and context.log.written_by == "server" else (truth, 0)
+
+
+@rule
+def masked_by_the_log(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """aiosmtpd writes stars for what follows AUTH and its mechanism."""
+    out = []
+    for command, code, text in truth:
+        masked = re.sub(r"(?i)^(AUTH [A-Z0-9-]+ ).+", r"\1********", command or "")
+        told = masked != command and command and not context.log.holds_command(command) and masked in context.log.text
+        out.append((masked if told else command, code, text))
+    return _changed(truth, out)
+
+
+@rule
+def one_to_one(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The log holds the octets of a line that is no UTF-8 as escapes: smtplog decodes such a line one to one, and the sidecar
+    has them as lone surrogates."""
+
+    def decoded(line: str | None) -> str | None:
+        if not line or not re.search("[\udc80-\udcff]", line):
+            return line
+        octets = line.encode("utf-8", "surrogateescape")
+        return octets.decode("latin-1") if repr(octets)[2:-1] in context.log.text else line
+
+    return _changed(truth, [(decoded(command), code, text) for command, code, text in truth])
+
+
+@rule
 def nobody_was_answered(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """A 421 that answers nobody: the truth pairs it with a command that the server never read, so the log has no such line."""
     out = [
@@ -254,12 +299,18 @@ def server_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
 
 @rule
 def client_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
-    """The log has no line of the server: all commands are compared. Error messages may repeat what was refused."""
+    """The log has no line of the server (a word of a message apart): all commands are compared; the end of a message is none
+    where no line is a dot. Error messages may repeat what was refused."""
     commands = any(command and context.log.holds_command(command) for command, _, _ in truth)
-    done = [said for said in truth if said[1] and (said[1] < 400 or not commands)]
-    if any(context.log.holds_reply(said) for said in done):
+    done = {said[1:] for said in truth if said[1] and (said[1] < 400 or not commands)}
+    held = sum(context.log.holds_reply((None, *reply)) for reply in done)
+    greeted = bool(truth) and truth[0][0] is None and context.log.holds_reply(truth[0])
+    if greeted or 2 * held > len(done):
         return truth, 0
-    return [(command, None, None) for command, _, _ in truth if command is not None], len(truth)
+    dots = re.search(r"(?m)[ '\"]\.(?:\\r\\n)?['\"]?$", context.log.text)
+    said = [command for command, _, _ in truth if command is not None]
+    told = [command for command in said if (dots if command == "." else context.log.holds_command(command))]
+    return [(command, None, None) for command in told], len(truth)
 
 
 @rule

@@ -57,8 +57,15 @@ class Entry:
         """The sessions of the sidecar that can be scored, in the order in which they began."""
         if not self.truth:
             return []
+        return [session for session in self._all_sessions() if not session.get("truth_unreliable")]
+
+    def unreliable(self) -> list[str]:
+        """The names of those that cannot."""
+        return [str(session["session"]) for session in self._all_sessions() if session.get("truth_unreliable")]
+
+    def _all_sessions(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads((self.root / self.truth).read_text())["sessions"]
-        return [session for session in found if not session.get("truth_unreliable")]
+        return found
 
     def day(self) -> date | None:
         """The day of the log, for stamps without a year."""
@@ -134,6 +141,8 @@ def verdicts(entry: Entry, dialogs: Sequence[Dialog]) -> Iterator[Verdict]:
     for at, session in enumerate(sessions):
         dialog, comparison = chosen.get(at, (None, missing))
         yield Verdict(str(session["session"]), len(session["exchanges"]), comparison, dialog.line if dialog else 0)
+    for name in entry.unreliable():
+        left = [dialog for dialog in left if dialog not in _by_name({"session": name}, left)]
     for dialog in left if "more truth in" not in entry.notes else ():
         difference = f"a dialog that was never held: {said(dialog)[:3]!r}"
         yield Verdict("", 0, Comparison(False, difference=difference), dialog.line)
@@ -165,7 +174,7 @@ def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
 
 def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
     """Without such a name: the dialogs of the same address (and port, where the log has it) that name no session, begun within
-    two seconds; in logs without addresses, all of them, in order."""
+    two seconds, if the log has times; in logs without addresses, all of them, in order."""
     address, _, port = str(session.get("client", "")).rpartition(":")
     nameless = [dialog for dialog in left if not _named(dialog)]
     if isinstance(session["session"], int):
@@ -179,7 +188,7 @@ def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
         if (dialog.client or "").endswith(ends) or (dialog.client or "-") in (address, f"{address}:{port}")
     ]
     start = datetime.fromtimestamp(session["start"], UTC)
-    return [dialog for dialog in peers if dialog.started and abs((dialog.started - start).total_seconds()) <= 2]
+    return [dialog for dialog in peers if not dialog.started or abs((dialog.started - start).total_seconds()) <= 2]
 
 
 def _named(dialog: Dialog) -> bool:
