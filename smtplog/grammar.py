@@ -118,8 +118,7 @@ def _shape(name: str, terminals: list[Any]) -> Shape:
     for terminal in terminals:
         pattern = terminal.pattern.to_regexp()
         field = terminal.name.split("_")[0]
-        if type(terminal.pattern).__name__ == "PatternStr":
-            literals.append(terminal.pattern.value)
+        literals.append(_held(terminal.pattern))
         if field in FIELDS and field not in seen:
             seen.add(field)
             parts.append(f"(?P<{field}>{pattern})")
@@ -127,6 +126,22 @@ def _shape(name: str, terminals: list[Any]) -> Shape:
             parts.append(f"(?:{pattern})")
     priority = sum(terminal.priority for terminal in terminals)
     return Shape(name, "^" + "".join(parts) + "$", max(literals, key=len), priority)
+
+
+def _held(pattern: Any) -> str:
+    """The longest string that stands in whatever a terminal matches."""
+    if pattern.flags:
+        return ""
+    if type(pattern).__name__ == "PatternStr":
+        return str(pattern.value)
+    parser: Any = import_module("re._parser")
+    runs = [""]
+    for operator, argument in parser.parse(pattern.value):
+        if str(operator) == "LITERAL":
+            runs[-1] += chr(argument)
+        else:
+            runs.append("")
+    return max(runs, key=len)
 
 
 def terminals(parser: Any) -> Iterator[tuple[str, str]]:

@@ -113,10 +113,9 @@ class Role:
     @cached_property
     def how(self) -> str:
         """The text of an event: closed ``client``, tls ``failed``."""
-        last = self.words[-1]
         if self.kind == TLS:
-            return last if last in ("active", "failed") else "ok"
-        return last if self.name == "closed" and len(self.words) > 1 else ""
+            return next((word for word in ("active", "failed") if self.has(word)), "ok")
+        return next((word for word in ("client", "server", "timeout") if self.has(word)), "")
 
     @cached_property
     def flags(self) -> int:

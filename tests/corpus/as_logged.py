@@ -57,7 +57,7 @@ class Log:
     @cached_property
     def full(self) -> tuple[str, ...]:
         """The lines that are as long as Postfix lets them be."""
-        return tuple(line for line in self.lines if len(line.encode()) == POSTFIX_LINE)
+        return tuple(line for line in self.lines if len(line.encode("utf-8", "surrogateescape")) == POSTFIX_LINE)
 
     def holds_command(self, command: str) -> bool:
         """Whether a line holds it as its last words, but for what a program puts behind them."""
@@ -228,6 +228,7 @@ def never_read(truth: list[Said], context: Context) -> tuple[list[Said], int]:
         if command is not None and code is None and (closed or not context.log.holds_command(command)):
             continue
         closed = closed or code in (221, 421, 521) or (text or "").startswith("Clos")
+        closed = closed or (len(out) == len(truth) - 2 and (code or 0) >= 500)  # it says so and hangs up
         out.append(said)
     return _changed(truth, out)
 
@@ -392,14 +393,58 @@ def replaced_octets(truth: list[Said], context: Context) -> tuple[list[Said], in
 def command_not_logged(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """The server refused without logging what: the line was too long, or stood in one packet behind a message. The
     log has the reply alone."""
+    read = {command for command, _, _ in context.dialog}
     out = [
         (None, code, text)
         if command
+        and command not in read
         and context.log.written_by == "server"
         and (((code or 0) >= 400 and not context.log.holds_command(command)) or "pipelined after" in (text or ""))
         else (command, code, text)
         for command, code, text in truth
     ]
+    return _changed(truth, out)
+
+
+@rule
+def said_to_nobody(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The client was gone when the server said 421: the log has it, and no recorder heard it."""
+    last = context.dialog[-1] if context.dialog else (None, None, None)
+    gone = last[0] in (None, ".") and last[1] == 421 and "lost" in (last[2] or "").lower()
+    if context.log.written_by == "server" and gone and (not truth or truth[-1] != last):
+        return [*truth, last], 1
+    return truth, 0
+
+
+@rule
+def trailing_blanks(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A server that takes the blanks off the end of a line before it logs it (Exim): the line ends without them."""
+    out = list(truth)
+    for i, (command, code, text) in enumerate(truth):
+        if command and command != command.rstrip(" ") and command not in context.log.text:
+            out[i] = (command.rstrip(" "), code, text)
+    return _changed(truth, out)
+
+
+@rule
+def one_to_one(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A line that is no UTF-8 is decoded octet by octet; the sidecar has lone surrogates for what was none."""
+
+    def decoded(text: str | None) -> str | None:
+        if not text or not re.search("[\ud800-\udfff]", text):
+            return text
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+    return _changed(truth, [(decoded(command), code, text) for command, code, text in truth])
+
+
+@rule
+def cut_in_the_log(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A program cuts the long lines of its log (Exim 2,000 octets of one message)."""
+    out = list(truth)
+    for i, ((command, code, text), (logged, _, _)) in enumerate(zip(truth, context.dialog, strict=False)):
+        if command and logged and len(logged) > 900 and command.startswith(logged) and not context.log.postfix:
+            out[i] = (logged, code, text)
     return _changed(truth, out)
 
 

@@ -26,9 +26,21 @@ WRITERS = {
     "exchange": "server",
     "haraka": "server",
     "aiosmtpd": "server",
+    "exim-debug": "server",
+    "sendmail-X": "server",
+    "sendmail-syslog": "server",
+    "opensmtpd-trace": "server",
+    "sendmail-verbose": "client",
     **dict.fromkeys(
         ("swaks", "curl-v", "curl-trace", "msmtp", "python-smtplib", "perl-net-cmd", "ruby-net-smtp"), "client"
     ),
+}
+
+#: What stands in a log of these programs when they delivered and answered nobody.
+DELIVERING = {
+    "postfix-verbose": r"postfix\S*/(?:smtp|lmtp)\[[0-9]+\]: > ",
+    "exim-debug": r"(?m)^(?:[0-9]+ )?  SMTP>> EHLO ",
+    "sendmail-X": r"\A(?:[0-9]+ <<< .*\n)*[0-9]+ === CONNECT ",
 }
 
 
@@ -77,7 +89,7 @@ class Entry:
         octets = self.path.read_bytes()
         text = (gzip.decompress(octets) if self.path.suffix == ".gz" else octets).decode("utf-8", "surrogateescape")
         postfix = self.slug == "postfix-verbose"
-        delivering = postfix and re.search(r"postfix\S*/(?:smtp|lmtp)\[[0-9]+\]: > ", text)
+        delivering = self.slug in DELIVERING and re.search(DELIVERING[self.slug], text)
         writer = "client" if delivering else WRITERS.get(self.slug, "terminal")
         return Log(tuple(line.rstrip("\r") for line in text.split("\n")), writer, postfix)
 
