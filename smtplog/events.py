@@ -199,6 +199,15 @@ def found(column: Strings, pattern: str) -> np.ndarray:
     return numbers(pc.match_substring_regex(column, pattern=pattern))
 
 
+def refused_by_re2(pattern: str) -> str | None:
+    """Why a regular expression cannot be run over columns; None: it can."""
+    try:
+        found(from_list([""]), pattern)
+    except pa.ArrowInvalid as error:
+        return str(error).removeprefix("Invalid regular expression: ").strip()
+    return None
+
+
 def bears(column: Strings, literal: str) -> np.ndarray:
     """Which strings hold this one."""
     return numbers(pc.match_substring(column, pattern=literal))
@@ -246,6 +255,11 @@ def beginnings(column: Strings) -> Strings:
 def without_figures(column: Strings) -> Strings:
     """Parameters such as ``SIZE=100 BODY=8BITMIME``, values that are whole numbers left out."""
     return pc.replace_substring_regex(column, pattern="=[0-9]+( |$)", replacement=r"=\1")
+
+
+def rewritten(column: Strings, pattern: str, by: str) -> Strings:
+    """The same strings with something else in place of all that a regular expression (RE2) finds."""
+    return pc.replace_substring_regex(column, pattern=pattern, replacement=by)
 
 
 def replaced(column: Strings, what: str, by: str) -> Strings:

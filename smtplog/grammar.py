@@ -29,8 +29,9 @@ def lark(grammar: str, starts: tuple[str, ...]) -> Any:
     """The parser of a grammar: LALR with the contextual lexer, all tokens kept."""
     from lark import Lark
 
-    return Lark.open(
-        _path(grammar),
+    return Lark(
+        text(grammar),
+        source_path=_path(grammar),
         import_paths=[_folder()],
         start=list(starts),
         parser="lalr",
@@ -53,7 +54,7 @@ def _path(name: str) -> str:
 
 def text(name: str) -> str:
     """The text of such a file."""
-    with open(_path(name), encoding="utf-8") as file:
+    with open(_path(name), encoding="utf-8-sig") as file:
         return file.read()
 
 
@@ -92,6 +93,84 @@ def read(parser: Any, text: str, start: str) -> Read:
     else:
         return Read(tuple(tokens), None, frozenset())
     return Read(tuple(tokens), stop, frozenset(reading.accepts()))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why lark does not take a grammar."""
+
+    what: str
+    line: int | None
+    name: str | None = None  #: the rule or terminal that it is about
+
+
+def refusal(path: str, names: tuple[str, ...], *, whole: bool) -> Refusal | None:
+    """Why a grammar in a file cannot be built; None: it can. ``whole``: as the parser of a session, which begins with the
+    first of these rules; else for :func:`shapes`."""
+    exceptions: Any = import_module("lark.exceptions")
+    try:
+        if whole:
+            lark(path, names[:1])
+        else:
+            _loaded(path).compile(list(names), set())
+    except exceptions.UnexpectedToken as error:
+        due = ", ".join(sorted(_SIGNS[each] for each in error.expected if each in _SIGNS))
+        return Refusal(f"{str(error.token)!r} was not due there" + (f"; due was {due}" if due else ""), error.line)
+    except FileNotFoundError as error:
+        return Refusal(
+            f"it imports {str(error.filename)!r}, and there is no such grammar", None, str(error.filename)[:-5]
+        )
+    except (exceptions.LarkError, AssertionError, ValueError) as error:
+        return _refusal(str(error))
+    return None
+
+
+#: What lark calls the signs of its own grammar.
+_SIGNS = {"_COLON": "a colon", "_NL": "the end of the line", "RULE": "a rule", "TERMINAL": "a terminal"}
+
+
+def _refusal(error: str) -> Refusal:
+    """The words of lark, without the picture of the line."""
+    first = error.strip().splitlines()[0] if error.strip() else "lark says no more"
+    place = re.search(r",? at line ([0-9]+),? column [0-9]+", first)
+    what = (first[: place.start()] if place else first).strip(" :")
+    name = re.search(r"'(?:NonTerminal\()?'?([A-Za-z_0-9]+)'?\)?'|\(\'([A-Za-z_0-9]+)\'\)", first)
+    told = what.replace("Rule '", "'", 1) if "used but not defined" in what else what
+    return Refusal(
+        told[:1].lower() + told[1:],
+        int(place[1]) if place else None,
+        next(filter(None, name.groups())) if name else None,
+    )
+
+
+def forget() -> None:
+    """Grammars may have changed: they are read anew."""
+    lark.cache_clear()
+    shapes.cache_clear()
+
+
+def rules_inside(path: str, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(rule, what it uses) for each rule among these that uses another one, or repeats something."""
+    _, rules, _ = _loaded(path).compile(list(names), set())
+    return [
+        (name, symbol.name)
+        for name in names
+        for rule in rules
+        if rule.origin.name == name
+        for symbol in rule.expansion
+        if not symbol.is_term
+    ]
+
+
+def named_terminals(path: str, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Name and regular expression of every terminal that these rules use, literals left out."""
+    defined, rules, _ = _loaded(path).compile(list(names), set())
+    used = {symbol.name for rule in rules for symbol in rule.expansion}
+    return [
+        (each.name, each.pattern.to_regexp())
+        for each in defined
+        if each.name in used and type(each.pattern).__name__ == "PatternRE"
+    ]
 
 
 def rule_names(text: str) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ Paths = Annotated[
     list[str], typer.Argument(help="Logs: files, directories, globs, - for standard input; packed or not.")
 ]
 InputFormat = Annotated[str | None, typer.Option("--input-format", help="The log format; default: told from the file.")]
+Grammar = Annotated[
+    Path | None, typer.Option("--grammar", help="A declaration of your own, my.lark; see smtplog formats --check.")
+]
 Day = Annotated[
     str | None, typer.Option("--date", help="The day of the log (YYYY-MM-DD), for stamps without a year or a date.")
 ]
@@ -88,13 +91,17 @@ class Page:
         self.line()
         self.line(self.paint(text, "bold"))
 
-    def wrapped(self, text: str, indent: int = 0, first: str = "") -> None:
+    def wrapped(self, text: str, indent: int = 0, first: str | None = None) -> None:
         """A paragraph, folded to the width."""
         import textwrap
 
         blank = " " * indent
         for line in textwrap.wrap(
-            printable(text), self.width, initial_indent=first or blank, subsequent_indent=blank, break_on_hyphens=False
+            printable(text),
+            self.width,
+            initial_indent=blank if first is None else first,
+            subsequent_indent=blank,
+            break_on_hyphens=False,
         ):
             self.line(line)
 
@@ -161,21 +168,25 @@ def elided(text: str, width: int) -> str:
 
 
 def opened(
-    paths: list[str], input_format: str | None, date: str | None, timezone: str | None, show_secrets: bool = False
+    paths: list[str],
+    input_format: str | None,
+    grammar: Path | None,
+    date: str | None,
+    timezone: str | None,
+    show_secrets: bool = False,
 ) -> Any:
     """The transcript that the options of a command name."""
     from datetime import date as day
 
-    from smtplog import formats
     from smtplog.transcript import read
 
-    if input_format:
-        formats.declaration(input_format)
     try:
         of = day.fromisoformat(date) if date else None
     except ValueError:
         raise UsageError(f"{date!r} is no day; write it as 2026-01-31") from None
-    return read(*paths, input_format=input_format, date=of, timezone=timezone, show_secrets=show_secrets)
+    return read(
+        *paths, input_format=input_format, grammar=grammar, date=of, timezone=timezone, show_secrets=show_secrets
+    )
 
 
 def told_files(page: Page, files: Sequence[FileReport]) -> None:

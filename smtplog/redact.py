@@ -6,16 +6,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from smtplog import reference
+from smtplog import events, reference
+from smtplog.events import Strings
 from smtplog.model import Content, Dialog, Event, Exchange, Reply
 
 MASK = "********"
 #: What programs write where a secret was (RE2): ``********``, ``<hidden>``, ``[credentials hidden]``.
 HIDDEN = r"\*{2,}|<[^<>]*>|\[[^\[\]]*\]"
 _ALREADY = re.compile(rf"^(?:{HIDDEN}|\*|=|)$")
+_AT_ONCE = 500  # secrets in one expression
 _LEAST = 4  # shorter values are masked in AUTH lines only
 
 
@@ -129,6 +131,20 @@ def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
 def mask(text: str, pattern: re.Pattern[str] | None) -> str:
     """A text with every secret in it masked."""
     return pattern.sub(MASK, text) if pattern and text else text
+
+
+def masked_column(texts: Strings, values: Iterable[str]) -> Strings:
+    """Lines of a log that belong to no session, with these secrets masked and whatever follows AUTH."""
+    texts = events.rewritten(texts, r"(?i)\b((?:AUTH|X-EXPS) [A-Z0-9_-]{1,20} )[^ ]+", rf"\1{MASK}")
+    known = sorted(values, key=lambda value: (-len(value), value))
+    for start in range(0, len(known), _AT_ONCE):
+        texts = events.rewritten(texts, "|".join(_quoted(value) for value in known[start : start + _AT_ONCE]), MASK)
+    return texts
+
+
+def _quoted(value: str) -> str:
+    """A value as a regular expression of RE2."""
+    return "".join(c if c.isalnum() or ord(c) > 127 else f"\\x{{{ord(c):x}}}" for c in value)
 
 
 def _everywhere(exchange: Exchange, pattern: re.Pattern[str] | None) -> Exchange:

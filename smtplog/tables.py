@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from smtplog import states
+from smtplog import events, states
 from smtplog.findings import SEVERITIES, Finding
 from smtplog.model import ENDS, OUTCOMES, Dialog
+from smtplog.views import moment
 
 if TYPE_CHECKING:
     from smtplog.summary import Summary
+    from smtplog.transcript import Notes
 
 _TIME = "datetime64[us, UTC]"
 _DIALOGS = {
@@ -204,10 +206,12 @@ def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     return _frame(({name: getattr(each, name) for name in _FINDINGS} for each in findings), _FINDINGS)
 
 
-def events_frame(dialogs: Iterable[Dialog]) -> pd.DataFrame:
-    """One row a thing that was said or happened: every command, reply line, opening, close, TLS event and gap.
+def events_frame(dialogs: Iterable[Dialog], notes: Iterable[Notes] = ()) -> pd.DataFrame:
+    """One row a thing that was said or happened: every command, reply line, opening, close, TLS event and gap; behind them
+    the notes, lines that are part of no dialog.
 
-    ``dialog source text`` string · ``line`` Int64 · ``time`` time · ``kind`` category (client server opened closed tls gap).
+    ``dialog source text`` string · ``line`` Int64 · ``time`` time · ``kind`` category (client server opened closed tls gap
+    note).
     """
     from smtplog.script import script
 
@@ -227,6 +231,11 @@ def events_frame(dialogs: Iterable[Dialog]) -> pd.DataFrame:
                     "kind": kind,
                     "text": text,
                 }
+        for some in notes:
+            texts = events.listed(some.text)
+            for number, time, text in zip(some.line.tolist(), some.time.tolist(), texts, strict=True):
+                row = {"dialog": None, "source": some.source, "line": number, "time": moment(time)}
+                yield {**row, "kind": "note", "text": text}
 
     return _frame(rows(), _EVENTS)
 

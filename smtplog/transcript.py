@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -20,8 +20,8 @@ import numpy as np
 from smtplog import findings as book
 from smtplog import formats, judging, redact
 from smtplog.batches import Assembler, Batch, Part
-from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError
-from smtplog.events import Events
+from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError, UsageError
+from smtplog.events import NOTE, Events, Strings, lengths, take
 from smtplog.findings import Finding, Rule
 from smtplog.lines import DEFAULT_SIZE, Block, read_blocks
 from smtplog.model import Dialog
@@ -55,6 +55,16 @@ class FileReport:
     assumed: list[str] = field(default_factory=list)  #: what its times leave out, and what was taken for it
 
 
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Lines of a file that are part of no dialog."""
+
+    source: str
+    line: np.ndarray
+    time: np.ndarray
+    text: Strings
+
+
 @dataclass(slots=True)
 class _Log:
     """An open log: its reader, its assembler, the files it was rotated over."""
@@ -73,13 +83,16 @@ class Transcript:
         paths: Iterable[str | Path],
         *,
         input_format: str | None = None,
+        grammar: str | Path | None = None,
         date: date | None = None,
         timezone: str | None = None,
         block_size: int | None = None,
         show_secrets: bool = False,
+        notes: bool = False,
     ) -> None:
         self.paths = [str(path) for path in paths]
         self.input_format = input_format
+        self.grammar = grammar
         self.date = date
         self.zone = formats.zone_named(timezone) if timezone else None
         self.show_secrets = show_secrets
@@ -89,13 +102,19 @@ class Transcript:
             tuple[str, str]
         ] = []  #: files met in a directory or by a glob that are no logs: path, reason
         self.errors: list[str] = []  #: what could not be done of what the user named
-        self.notes = False  #: whether batches' events hold notes
+        self.notes = notes  #: whether ``events`` holds the lines that are part of no dialog
+        self._set_aside: list[Notes] = []
+        self._secrets: set[str] = set()
+        self._named()
 
     # -- reading
 
     def batches(self) -> Iterator[Batch]:
         """Batches of whole dialogs, in the order in which they are complete."""
         self.files, self.skipped, self.errors = [], [], []
+        formats.declarations()  # a format of others that is broken is no fault of a file
+        self._declaration = self._named()
+        self._set_aside, self._secrets = [], set()
         log: _Log | None = None
         for source in self._sources():
             report = FileReport(source.path)
@@ -110,6 +129,17 @@ class Transcript:
         self._open = None
 
     _open: _Log | None = None
+    _declaration: formats.Declaration | None = None
+
+    def _named(self) -> formats.Declaration | None:
+        """The format that the user names; UsageError where there is none such."""
+        if self.grammar is not None and self.input_format is not None:
+            raise UsageError(
+                "a grammar of one's own and the name of a format do not go together: each says what the log is"
+            )
+        if self.grammar is not None:
+            return formats.own_declaration(self.grammar)
+        return formats.declaration(self.input_format) if self.input_format is not None else None
 
     def _sources(self) -> Iterator[Source]:
         for path in self.paths:
@@ -145,9 +175,10 @@ class Transcript:
                 if log is not None:
                     yield from self._ended(log)
                 reader = formats.reader(declaration, swapped=swapped, calendar=calendar)
+                reader.notes = self.notes
                 log = _Log(reader, Assembler(declaration.slug, content_absent=declaration.content == "absent"))
             else:
-                log.reader.clock.begin(calendar)
+                log.reader.begin(calendar)
             self._open = log
             log.assembler.parts.append(Part(source.path, log.lines + 1))
             log.reports.append(report)
@@ -172,14 +203,23 @@ class Transcript:
         for length, found in _ahead(parsed()):
             report.lines += length
             log.lines = start + report.lines
+            self._note(found, report, start)
             yield from self._told(log, log.assembler.add(found, log.lines))
         end = log.reader.finish()
         if end is not None:
+            self._note(end, report, start)
             yield from self._told(log, log.assembler.add(end, log.lines))
         report.not_understood = log.reader.not_understood
-        report.first_not_understood = log.reader.first_not_understood
+        first = log.reader.first_not_understood
+        report.first_not_understood = None if first is None else first - start
         report.assumed = log.reader.clock.assumed
         report.replies_only = getattr(log.reader, "replies_only", False)
+
+    def _note(self, found: Events, report: FileReport, start: int) -> None:
+        """Set the notes aside, where they are wanted."""
+        if self.notes:
+            at = np.flatnonzero((found.kind == NOTE) & (lengths(found.text) > 0))
+            self._set_aside.append(Notes(report.source, found.line[at] - start, found.time[at], take(found.text, at)))
 
     def _ended(self, log: _Log) -> Iterator[Batch]:
         yield from self._told(log, log.assembler.finish())
@@ -195,8 +235,8 @@ class Transcript:
             yield batch
 
     def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, bool]:
-        if self.input_format:
-            chosen = formats.declaration(self.input_format)
+        if self._declaration is not None:
+            chosen = self._declaration
             report.note = "named by the user"
         else:
             candidates = formats.detect(head)
@@ -220,7 +260,14 @@ class Transcript:
     def viewed(self, batch: Batch, which: Iterable[int] | None = None) -> Iterator[Dialog]:
         """Views of a batch as they may be shown."""
         for dialog in batch.dialogs(which):
+            if self.notes and not self.show_secrets:
+                self._secrets |= redact.secrets(dialog)
             yield dialog if self.show_secrets else redact.redact(dialog)
+
+    def noted(self) -> Iterator[Notes]:
+        """The notes of the dialogs that were read before."""
+        for each in self._set_aside:
+            yield each if self.show_secrets else replace(each, text=redact.masked_column(each.text, self._secrets))
 
     def check(self, rules: Iterable[Rule] | None = None) -> Iterator[Finding]:
         """The findings of these rules (default: all that are on)."""
@@ -281,10 +328,10 @@ class Transcript:
 
     @property
     def events(self) -> pd.DataFrame:
-        """One row an event; columns in :func:`smtplog.tables.events_frame`."""
+        """One row an event, with ``notes`` one row a note behind them; columns in :func:`smtplog.tables.events_frame`."""
         from smtplog import tables
 
-        return tables.events_frame(self)
+        return tables.events_frame(self, self.noted())
 
     def __repr__(self) -> str:
         return f"<smtplog.Transcript of {', '.join(self.paths)}>"
@@ -298,24 +345,29 @@ class Transcript:
 def read(
     *paths: str | Path,
     input_format: str | None = None,
+    grammar: str | Path | None = None,
     date: date | None = None,
     timezone: str | None = None,
     block_size: int | None = None,
     show_secrets: bool = False,
+    notes: bool = False,
 ) -> Transcript:
     """Open logs: files, directories, globs, ``-``; compressed or not; each format told from its head.
 
+    ``grammar`` is a declaration of your own (``my.lark``; CONTRIBUTING.md), as which all of them are then read.
     ``date`` is the day of the log, for stamps without a year or a date; ``timezone`` (``Europe/Berlin``, ``+02:00``) that of
-    stamps without one. What was assumed for want of them stands in ``files``. Nothing is read before a question is asked; what cannot be
+    stamps without one. ``notes``: ``events`` holds the lines that are part of no dialog too. What was assumed for want of them stands in ``files``. Nothing is read before a question is asked; what cannot be
     read then stands in ``errors`` and ``skipped``.
     """
     return Transcript(
         paths,
         input_format=input_format,
+        grammar=grammar,
         date=date,
         timezone=timezone,
         block_size=block_size,
         show_secrets=show_secrets,
+        notes=notes,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from smtplog.output import (
     Day,
+    Grammar,
     InputFormat,
     Output,
     OutputFormat,
@@ -32,6 +33,7 @@ FEW = 5
 def command(
     paths: Paths,
     input_format: InputFormat = None,
+    grammar: Grammar = None,
     date: Day = None,
     timezone: Zone = None,
     output_format: OutputFormat = "text",
@@ -43,7 +45,7 @@ def command(
     from smtplog.summary import Summary
 
     one_of(output_format, "text", "json")
-    transcript = opened(paths, input_format, date, timezone, show_secrets)
+    transcript = opened(paths, input_format, grammar, date, timezone, show_secrets)
     page = Page(output)
     rules = findings.chosen()
     total = Summary()

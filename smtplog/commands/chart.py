@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtplog.errors import UsageError
-from smtplog.output import Day, InputFormat, Output, Page, Paths, Zone, finished, leave, opened
+from smtplog.output import Day, Grammar, InputFormat, Output, Page, Paths, Zone, finished, leave, opened
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -11,6 +11,7 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 def command(
     paths: Paths,
     input_format: InputFormat = None,
+    grammar: Grammar = None,
     date: Day = None,
     timezone: Zone = None,
     output: Output = None,
@@ -18,7 +19,7 @@ def command(
     """Chart the replies of logs by code: bars grouped by class, to -o FILE (.png, .svg, .pdf) or in the terminal."""
     if output is not None and output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output} is no picture that can be drawn; name a file that ends in {', '.join(_SUFFIXES)}")
-    transcript = opened(paths, input_format, date, timezone)
+    transcript = opened(paths, input_format, grammar, date, timezone)
     replies = transcript.summary(()).to_json()["replies"]
     if output is not None and replies:
         from smtplog.charts.replies_by_code import save

@@ -8,6 +8,7 @@ import typer
 
 from smtplog.output import (
     Day,
+    Grammar,
     InputFormat,
     Output,
     OutputFormat,
@@ -26,6 +27,7 @@ from smtplog.output import (
 def command(
     paths: Paths,
     input_format: InputFormat = None,
+    grammar: Grammar = None,
     date: Day = None,
     timezone: Zone = None,
     output_format: OutputFormat = "text",
@@ -40,7 +42,7 @@ def command(
     from smtplog.jsonview import dialog_to_json
 
     one_of(output_format, "text", "json", "jsonl")
-    transcript = opened(paths, input_format, date, timezone, show_secrets)
+    transcript = opened(paths, input_format, grammar, date, timezone, show_secrets)
     page = Page(output)
     rules = findings.chosen()
     objects, first = [], True

@@ -12,6 +12,7 @@ import typer
 from smtplog.errors import UsageError
 from smtplog.output import (
     Day,
+    Grammar,
     InputFormat,
     Output,
     Page,
@@ -40,6 +41,7 @@ _CONFIG = typer.Option(help="This configuration, not the nearest smtplog.toml or
 def command(
     paths: Paths,
     input_format: InputFormat = None,
+    grammar: Grammar = None,
     date: Day = None,
     timezone: Zone = None,
     output_format: Annotated[str | None, _FORMAT] = None,
@@ -77,7 +79,7 @@ def command(
     )
     rules = settings.rules()
     known = _baseline(settings, write_baseline, show_secrets)
-    transcript = opened(paths, input_format, date, timezone, show_secrets)
+    transcript = opened(paths, input_format, grammar, date, timezone, show_secrets)
     page = Page(output)
     form = _form(page, settings, rules, transcript, statistics)
     end = _told(form, _ignoring(transcript.check(rules), settings), known, writing=write_baseline is not None)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from smtplog.formats.clock import Calendar, calendar_of, zone_named
-from smtplog.formats.declaration import Declaration, declaration, declarations
+from smtplog.formats.declaration import Declaration, declaration, declarations, own_declaration, read_grammar
 from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped
 from smtplog.formats.readers import Reader, reader
 
@@ -21,6 +21,8 @@ __all__ = [
     "declarations",
     "detect",
     "events_of",
+    "own_declaration",
+    "read_grammar",
     "reader",
     "sides_swapped",
     "zone_named",

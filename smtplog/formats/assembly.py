@@ -56,6 +56,20 @@ _LAST_END = re.compile(f"(?:{_WRITTEN_END.pattern})$")
 _LARGEST = 1 << 20  # octets of one line that is put together from parts
 
 
+#: What the names of rules may begin with, and what may follow, each word once.
+NAMES: tuple[str, ...] = (*KINDS, "said", "more", "clock", "wait")
+NAMES += ("heading_client", "heading_server", "heading_content", "heading_note")
+SUFFIXES: tuple[str, ...] = ("tls", "inferred", "active", "failed", "ok", "by_client", "by_server", "by_timeout")
+SUFFIXES += ("raw", "quoted", "hex", "base64", "part", "glued", "cut", "more", "undoubled", "whole", "nested", "open")
+SUFFIXES += ("sized", "outbound", "after")
+
+
+def is_role(rule: str) -> bool:
+    """Whether the name of a rule is put together from these words."""
+    words = re.fullmatch(rf"(?:{'|'.join(NAMES)})((?:_(?:{'|'.join(SUFFIXES)}))*)", rule)
+    return words is not None
+
+
 @dataclass(frozen=True)
 class Role:
     """What the name of a rule says of its lines: a kind, and behind it, after underscores,
@@ -83,8 +97,8 @@ class Role:
     * ``outbound`` (behind ``opened``): from here on the program that writes the log is the client: its marks mean the other
       side
 
-    Kinds beside :data:`smtplog.events.KINDS`: ``said`` (what the side of the last ``heading_client``, ``heading_server`` or
-    ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and ``wait`` (the time of
+    Kinds beside :data:`smtplog.events.KINDS`: ``said`` (what the side of the last ``heading_client``, ``heading_server``,
+    ``heading_content`` or ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and ``wait`` (the time of
     the lines below).
     """
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from smtplog import grammar
 from smtplog.errors import UsageError
+from smtplog.formats.flaws import flaws_of
+from smtplog.formats.heads import head_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +48,99 @@ class Declaration:
     grammar: str
 
 
+#: The declarations that the user named, by their slugs.
+_own: dict[str, Declaration] = {}
+
+
 @cache
 def declarations() -> tuple[Declaration, ...]:
-    """All formats of the package, by slug."""
+    """All formats that a file may be of, by slug: those of the package, then those of entry points."""
     folder = files("smtplog") / "grammars"
-    found = []
+    found = {}
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         slug, _, suffix = entry.name.rpartition(".")
         if suffix in ("lark", "toml"):
             text = entry.read_text(encoding="utf-8")
-            head = tomllib.loads(_head(text) if suffix == "lark" else text)
+            head = _head(text, suffix)
             if "kind" in head:
-                found.append(_declaration(slug, head, text))
-    return tuple(found)
+                found[slug] = _declaration(slug, slug, head, text)
+    for point in entry_points(group="smtplog.formats"):
+        for more in _brought(point):
+            if more.slug in found:
+                raise _refused(point, f"there is a format {more.slug!r} already")
+            found[more.slug] = more
+    return tuple(found.values())
 
 
 def declaration(slug: str) -> Declaration:
     """One format by its name; UsageError names the known ones."""
-    for known in declarations():
+    for known in (*declarations(), *_own.values()):
         if known.slug == slug:
             return known
     names = ", ".join(known.slug for known in declarations())
     raise UsageError(f"there is no log format {slug!r}; the formats are {names}")
 
 
-def _head(text: str) -> str:
-    return "\n".join(line[3:] for line in text.splitlines() if line.startswith("//:"))
+def own_declaration(path: str | Path) -> Declaration:
+    """The declaration in a file of the user's, called by the file's name. UsageError says what is wrong with it first."""
+    where = os.path.abspath(path)
+    text = read_grammar(path)
+    for flaw in flaws_of(where, text, shown=str(path)):
+        raise UsageError(f"{flaw.where}: {flaw.what}; {flaw.do} (smtplog formats --check {path} says all)")
+    stem, _, suffix = os.path.basename(where).rpartition(".")
+    slug = stem if all(known.slug != stem for known in declarations()) else f"{stem}.{suffix}"
+    if slug in _own and _own[slug].grammar != text:
+        grammar.forget()
+    _own[slug] = _declaration(slug, where, _head(text, suffix), text)
+    return _own[slug]
 
 
-def _declaration(slug: str, head: dict[str, Any], text: str) -> Declaration:
+def read_grammar(path: str | Path) -> str:
+    """The text of a declaration; UsageError where there is none."""
+    if not str(path).endswith((".lark", ".toml")):
+        raise UsageError(f"{path} is no grammar by its name; call it .lark, or .toml if it maps columns")
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no UTF-8; save it as such") from None
+
+
+def _brought(point: EntryPoint) -> Iterator[Declaration]:
+    """The declarations of another distribution: those in the package that its entry point names."""
+    try:
+        folder = Path(str(files(point.load())))
+        paths = sorted(path for path in folder.iterdir() if path.suffix in (".lark", ".toml"))
+    except (Exception, SystemExit) as error:
+        raise _refused(point, f"{type(error).__name__}: {error}") from error
+    for path in paths:
+        text = read_grammar(path)
+        if path.suffix == ".lark" and not head_of(text, delimited=False)[0]:
+            continue  # a part of others
+        for flaw in flaws_of(str(path), text, shown=path.name):
+            raise _refused(point, f"{flaw.where}: {flaw.what}")
+        yield _declaration(path.stem, str(path), _head(text, path.suffix[1:]), text)
+
+
+def _refused(point: EntryPoint, why: str) -> UsageError:
+    name = point.dist.name if point.dist else point.value
+    return UsageError(
+        f"the log formats of {name} ({point.value}) cannot be loaded: {why}; update it or remove it with pip uninstall {name}"
+    )
+
+
+def _head(text: str, suffix: str) -> dict[str, Any]:
+    return tomllib.loads(head_of(text, delimited=suffix == "toml")[0])
+
+
+def _declaration(slug: str, path: str, head: dict[str, Any], text: str) -> Declaration:
     return Declaration(
         slug=slug,
-        path=slug,
+        path=path,
         title=head["title"],
         kind=head["kind"],
-        tier=head["tier"],
+        tier=head.get("tier", 3),
         role=head["role"],
         content=head["content"],
         signature=head["signature"],

@@ -64,7 +64,8 @@ class DelimitedReader(Reader):
         prefix = self.declaration.head["fields"]
         if line.startswith(prefix):
             names = [name.strip() for name in line[len(prefix) :].split(self._separator)]
-            if self.declaration.head["column"]["event"] in names:
+            column = self.declaration.head["column"]
+            if {column["key"], column["event"], column["text"]} <= set(names):
                 self._columns = names
         for header, side in self.declaration.head["side"].items():
             if line.startswith(header):
@@ -152,6 +153,8 @@ class DelimitedReader(Reader):
         declared = self.declaration.head["event"]
         kinds = [meaning.get(declared.get(name, ""), _kind(declared.get(name, "note"))) for name in names]
         kind = np.array(kinds or [NOTE], np.uint8)[events.codes(column)]
+        known = np.array([name in declared or name == "*" for name in names] or [True], np.bool_)
+        self._strange(numbers[~known[events.codes(column)]])
         text = fields["text"]
         if "context" in fields:
             kind, text = self._context(kind, text, fields["context"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,8 +26,8 @@ class Candidate:
     reason: str
 
 
-def detect(head: Block) -> list[Candidate]:
-    """All formats that fit the head of a file at all, best first.
+def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Candidate]:
+    """All formats (``among``: of these) that fit the head of a file at all, best first.
 
     A signature that is found counts a half; the rest is the share of the lines that bear it or look like a dialog. Whatever
     bears the marks of a format and holds no dialog is not claimed. Formats without a signature of their own (generic arrows,
@@ -34,25 +35,26 @@ def detect(head: Block) -> list[Candidate]:
     """
     lines = column_of(head)
     said = int((events.lengths(lines) > 0).sum())
+    known = declarations() if among is None else among
     found: list[Candidate] = []
     for fallback in (False, True):
         if said and not any(candidate.score >= ENOUGH for candidate in found):
             found += [
                 candidate
-                for declaration in declarations()
+                for declaration in known
                 if declaration.fallback == fallback and (candidate := _candidate(declaration, lines, said, head))
             ]
-    found = _given_way([each for each in found if each.score > 0])
+    found = _given_way([each for each in found if each.score > 0], known)
     return sorted(found, key=lambda each: (-each.score, each.slug))
 
 
-def _given_way(found: list[Candidate]) -> list[Candidate]:
+def _given_way(found: list[Candidate], known: Iterable[Declaration]) -> list[Candidate]:
     """A format whose marks are those of another, and some more, goes before that one."""
     best = {each.slug: each.score for each in found}
-    for known in declarations():
-        for slug in known.before if best.get(known.slug, 0.0) >= ENOUGH else ():
+    for each in known:
+        for slug in each.before if best.get(each.slug, 0.0) >= ENOUGH else ():
             if slug in best:
-                best[slug] = min(best[slug], round(best[known.slug] - 0.001, 3))
+                best[slug] = min(best[slug], round(best[each.slug] - 0.001, 3))
     return [replace(each, score=best[each.slug]) for each in found]
 
 

@@ -65,6 +65,11 @@ def _from_browser(line: str) -> str:
     return line if "\n" in words or "\r" in words else words
 
 
+def known_peelers() -> tuple[str, ...]:
+    """The names that a declaration may give."""
+    return ("browser", "repeat", *_PEELERS)
+
+
 def _repeated(
     lines: Strings, numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
 ) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from smtplog import events
-from smtplog.events import CLIENT, FALLBACK, KINDS, SERVER, Events, Strings
+from smtplog.events import CLIENT, FALLBACK, KINDS, NOTE, SERVER, Events, Strings
 from smtplog.formats.assembly import Assembly
 from smtplog.formats.clock import Calendar, Clock
 from smtplog.formats.declaration import Declaration
@@ -28,8 +28,14 @@ class Reader:
         self.declaration = declaration
         self.swapped = swapped  #: client and server change places (the vote over the payloads)
         self.clock = Clock(declaration.zone, calendar or Calendar())
-        self.not_understood = 0
-        self.first_not_understood: int | None = None
+        self.not_understood = 0  #: lines of this file
+        self.first_not_understood: int | None = None  #: counted through all files
+        self.notes = False  #: whether the lines that no rule reads are events too
+
+    def begin(self, calendar: Calendar) -> None:
+        """The log goes on in another file."""
+        self.clock.begin(calendar)
+        self.not_understood, self.first_not_understood = 0, None
 
     def read(self, block: Block) -> Events:
         """The events of a block, notes among them."""
@@ -41,8 +47,9 @@ class Reader:
 
     def _strange(self, lines: np.ndarray) -> None:
         self.not_understood += len(lines)
-        if len(lines) and self.first_not_understood is None:
-            self.first_not_understood = int(lines[0])
+        if len(lines):
+            first = int(lines.min())
+            self.first_not_understood = min(first, self.first_not_understood or first)
 
     def _sided(self, kind: np.ndarray) -> np.ndarray:
         if not self.swapped:
@@ -97,6 +104,27 @@ class LineReader(Reader):
         return ~has if has.any() else has
 
     def read(self, block: Block) -> Events:
+        lines, numbers, flags, eol = self._peeled(block)
+        position, rule, columns = self._match(lines)
+        if not self.declaration.noise:
+            rest = events.lengths(lines) > 0
+            rest[position] = False
+            self._strange(numbers[rest])
+        found = self._events(rule, columns, numbers[position], flags[position], eol[position])
+        found = self._assembly.take(found, rule, events.take(lines, position) if self._sized else None)
+        if self.notes:
+            at = np.setdiff1d(np.arange(len(lines)), position)
+            texts = events.take(lines, at)
+            found = Events.concat(
+                [found, Events.build(np.full(len(at), NOTE), numbers[at], texts, flags=flags[at], eol=eol[at])]
+            )
+        return found
+
+    def finish(self) -> Events | None:
+        return self._assembly.finish()
+
+    def _peeled(self, block: Block) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:
+        """The lines as the grammar sees them, with their numbers, flags and ends."""
         lines = column_of(block)
         numbers = block.first + np.arange(len(block), dtype=np.int64)
         flags, eol = block_flags(block), block.eol
@@ -104,16 +132,17 @@ class LineReader(Reader):
             lines, numbers, flags, eol = cut_records(self.declaration.record, lines, numbers, flags, eol)
         if self.declaration.peel:
             lines, numbers, flags, eol = peel_lines(self.declaration.peel, lines, numbers, flags, eol)
-        position, rule, columns = self._match(lines)
-        if not self.declaration.noise:
-            rest = events.lengths(lines) > 0
-            rest[position] = False
-            self._strange(numbers[rest])
-        found = self._events(rule, columns, numbers[position], flags[position], eol[position])
-        return self._assembly.take(found, rule, events.take(lines, position) if self._sized else None)
+        return lines, numbers, flags, eol
 
-    def finish(self) -> Events | None:
-        return self._assembly.finish()
+    def fits(self, block: Block) -> np.ndarray:
+        """Which shapes (columns) fit which lines (rows), each by itself: what :meth:`read` takes is the first of them."""
+        lines, numbers, _, _ = self._peeled(block)
+        if self.declaration.tail:
+            lines = events.without(lines, self.declaration.tail)
+        fitting = np.zeros((len(block), len(self.shapes)), np.bool_)
+        for number, shape in enumerate(self.shapes):
+            fitting[numbers[events.found(lines, shape.pattern)] - block.first, number] = True
+        return fitting
 
     def _match(self, lines: Strings) -> tuple[np.ndarray, np.ndarray, dict[str, Strings]]:
         """Where a shape fits, which (position in ``shapes``), and the fields, ordered by line."""
