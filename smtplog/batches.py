@@ -289,9 +289,7 @@ def _with_inferred(whole: Sessions) -> tuple[Sessions, np.ndarray]:
         lines = events.listed(events.take(found.text, at))
         if not is_replies_only(lines):
             continue
-        for kind, text, position, _ in inferred_commands(lines):
-            if kind == CLIENT:
-                texts[int(at[position])] = text
+        texts.update((int(at[position]), command) for position, command in inferred_commands(lines))
     if not texts:
         return whole, np.arange(n)
     places = np.array(sorted(texts))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lark.exceptions import LarkError
 
 from smtplog import dialogs, events, findings, formats, grammar, judging, read
+from smtplog.formats.peelers import peel_lines
 from smtplog.lines import EOLS, octets, read_blocks
 from smtplog.model import Dialog
 from smtplog.script import show
@@ -149,6 +150,8 @@ def test_3_the_compiled_reader_and_lark_agree(slug: str) -> None:
     lines += [line[:cut] for line in lines[:60] for cut in (3, 9, 30)] + [
         line.replace(": ", ":", 1) for line in lines[:60]
     ]
+    column, none = events.from_list(lines), np.zeros(len(lines), np.uint8)
+    lines = events.listed(peel_lines(declaration.peel, column, np.arange(len(lines)), none, none)[0])
     lines = [line for line in dict.fromkeys(lines) if line]
     column = events.from_list(lines)
     seen: dict[int, tuple[str, dict[str, str]]] = {}

@@ -98,8 +98,8 @@ class Role:
       side
 
     Kinds beside :data:`smtplog.events.KINDS`: ``said`` (what the side of the last ``heading_client``, ``heading_server``,
-    ``heading_content`` or ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and ``wait`` (the time of
-    the lines below).
+    ``heading_content`` or ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and
+    ``wait`` (the time of the lines below; ``wait_after``: of the reply above).
     """
 
     rule: str
@@ -190,6 +190,7 @@ class Assembly:
         self._open_end = np.array([role.has("open") for role in self.roles], np.bool_)
         self._folded = np.array([role.name == "more" for role in self.roles], np.bool_)
         self._folds = any(role.name == "more" or role.has("open") for role in self.roles)
+        self._late = np.array([role.name == "wait" and role.has("after") for role in self.roles], np.bool_)
         self._wire = any(role.octets for role in self.roles)
         shows = self._sizes is not None or any(role.part for role in self.roles)
         self._sealed = Sealed(dotted=self._sizes is not None) if shows else None
@@ -225,6 +226,8 @@ class Assembly:
             found, rule = self._held_back(found, rule, final=final)
         if self._open_end[rule].any():
             found = self._gone_on(found, rule)
+        if self._late.any():
+            found, rule = self._before_its_reply(found, rule, final=final)
         keep = (self._heading[rule] < 0) if (self._heading >= 0).any() else np.ones(len(rule), np.bool_)
         if self._whole.any() and (self._parts or self._part[rule].any()):
             keep[:] = True  # a heading may end what is open
@@ -370,6 +373,29 @@ class Assembly:
             self._held = (found.take(np.arange(last, len(found))), rule[last:])
             found, rule = found.take(np.arange(last)), rule[:last]
         return found, rule
+
+    def _before_its_reply(self, found: Events, rule: np.ndarray, *, final: bool) -> tuple[Events, np.ndarray]:
+        """A wait that the log tells behind a reply goes before the first line of it. The last reply of a block waits."""
+        if self._held is not None:
+            found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
+            self._held = None
+        server, texts = found.kind == SERVER, events.listed(found.text)
+
+        def start(at: int) -> int:
+            """Where the reply begins whose last line stands above this one."""
+            at -= bool(at and server[at - 1])
+            while at and server[at - 1] and texts[at - 1][3:4] == "-":
+                at -= 1
+            return at
+
+        stop = len(found) if final else start(len(found))
+        order = np.arange(stop, dtype=np.float64)
+        for at in np.flatnonzero(self._late[rule[:stop]]).tolist():
+            order[at] = start(at) - 0.5
+        if stop < len(found):
+            self._held = (found.take(np.arange(stop, len(found))), rule[stop:])
+        ordered = np.argsort(order, kind="stable")
+        return found.take(ordered), rule[ordered]
 
     def _one_by_one(self, found: Events, rule: np.ndarray, slow: np.ndarray, *, final: bool) -> Events:
         lines = _Lines(found, self._parts, self._clock, self._record, self._chunks)
@@ -543,9 +569,9 @@ class _Lines:
             self._out[-1] = last._replace(text=folded(last.text, text.strip()), line=self._line[i])
 
     def _wait(self, text: str) -> None:
-        if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)s?$", text.strip()):
+        if match := re.match(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(m?)s?$", text.strip()):
             start = 0 if self.clock == NO_TIME else self.clock
-            self.clock = start + round(float(match[1]) * 1_000_000)
+            self.clock = start + round(float(match[1]) * (1_000 if match[2] else 1_000_000))
 
     def end(self) -> None:
         """The log is at its end: what waits for more is all there is."""

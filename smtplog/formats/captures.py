@@ -1,38 +1,43 @@
 """Captures: what a terminal showed, read by a grammar of the whole session.
 
-A capture is cut at session openings; a piece is at most 16 MiB and goes through the peelers and then lark. A piece that
-holds replies only (no local echo) is seen as such first, and its commands are concluded from the replies.
+A capture is cut at session openings (:mod:`smtplog.formats.pieces`); a piece goes through the peelers and then lark. A piece
+that holds replies only (no local echo) is seen as such first, and a log of another format inside it is read as such.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import Any
 
 import numpy as np
 
-from smtplog import events
-from smtplog.events import CLIENT, CLOSED, CONTENT, NOTE, OPENED, SERVER, Events
+from smtplog import events, speech
+from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NOTE, OPENED, SERVER, TLS, Events
 from smtplog.formats.clock import Calendar
 from smtplog.formats.declaration import Declaration
-from smtplog.formats.detection import events_of, labelled
-from smtplog.formats.peelers import peel_piece
+from smtplog.formats.detection import events_of
+from smtplog.formats.peelers import ASIDE, LINE_BY_LINE, peel_piece
+from smtplog.formats.pieces import Cutter, Piece
 from smtplog.formats.readers import Reader, block_flags
-from smtplog.formats.replies_only import inferred_commands, is_replies_only
 from smtplog.grammar import lark
 from smtplog.lines import Block
 
-_LARGEST_PIECE = 16 << 20
+_LARGEST = 16 << 20  # octets that are gathered before they are cut into pieces
+_ENDED = -1  # a shell's prompt: a note behind which nothing is open
 _SAID = {
     "OPENED": OPENED,
     "CLOSED": CLOSED,
+    "LOST": CLOSED,
     "GREETING": SERVER,
     "REPLY": SERVER,
     "REFUSAL": SERVER,
     "GO_AHEAD": SERVER,
     "CHALLENGE": SERVER,
     "UNCODED": SERVER,
+    "TLS_ON": TLS,
+    "UNSEEN": GAP,
+    "SHELL": _ENDED,
+    "HEADER": _ENDED,
     "HELLO_LINE": CLIENT,
     "COMMAND": CLIENT,
     "RESPONSE": CLIENT,
@@ -46,74 +51,88 @@ class CaptureReader(Reader):
         super().__init__(declaration, swapped=swapped, calendar=calendar)
         self._parser = lark(declaration.path, ("start",))
         self._terminals = {terminal.name.rpartition("__")[2]: terminal for terminal in self._parser.terminals}
-        self._server = re.compile(declaration.head.get("server", r"(?!)"))
+        self._server = re.compile(declaration.head["server"])
+        self._client = re.compile(declaration.head["client"])
+        self._aside = re.compile(declaration.head["aside"])
+        local = [
+            self._whole(name) for name in ("OPENED", "CLOSED", "LOST", "TLS_ON", "SHELL", "HEADER", "LOCAL", "BLANK")
+        ]
+        self._cutter = Cutter(self._whole("OPENED", "SHELL"), self._whole("LOST", "HEADER"), "|".join(local))
         self._lines: list[str] = []
         self._numbers: list[int] = []
         self._marks: list[tuple[int, int]] = []
         self._size = 0
         self.replies_only = False
 
+    def _whole(self, *terminals: str) -> str:
+        """The regular expression of lines that are one of these terminals."""
+        patterns = (self._terminals[name].pattern.to_regexp() for name in terminals)
+        return "|".join(f"^(?:{_without_end(pattern)})$" for pattern in patterns)
+
     def read(self, block: Block) -> Events:
-        cuts = np.flatnonzero(events.found(events.strings(block.data, block.offsets), self.declaration.cut))
-        edges = [0, *cuts.tolist(), len(block)]
-        parts = []
-        for i, (start, stop) in enumerate(itertools.pairwise(edges)):
-            if i and self._lines:
-                parts.append(self._piece())
-            self._gather(block, start, stop)
-            if self._size > _LARGEST_PIECE:
-                parts.append(self._piece())
-        return Events.concat(parts) if parts else _events([], [], [], [])
-
-    def finish(self) -> Events | None:
-        return self._piece() if self._lines else None
-
-    def _gather(self, block: Block, start: int, stop: int) -> None:
         flags = block_flags(block)
-        for i in range(start, stop):
+        parts = []
+        for i in range(len(block)):
+            if self._size > _LARGEST:
+                parts.append(self._flushed())
             self._lines.append(block.line(i))
             self._numbers.append(block.first + i)
             self._marks.append((int(flags[i]), int(block.eol[i])))
             self._size += len(self._lines[-1])
+        return Events.concat(parts) if parts else _events([], [], [], [])
 
-    def _piece(self) -> Events:
-        lines = [line.replace("\0", "") for line in peel_piece(self.declaration.peel, self._lines)]
-        inside = labelled(events.from_list(lines))
-        if inside is not None:
-            return self._read_inside(inside, lines)
-        said = self._replies_only(lines) if is_replies_only(lines) else self._parsed(lines)
-        found = self._located(said)
+    def finish(self) -> Events | None:
+        return self._flushed() if self._lines else None
+
+    def _flushed(self) -> Events:
+        """The events of all lines that were gathered."""
+        lines = peel_piece([name for name in self.declaration.peel if name in LINE_BY_LINE], self._lines)
+        parts = [self._piece(piece, lines[piece.start : piece.stop]) for piece in self._cutter.cut(lines)]
         self._lines, self._numbers, self._marks, self._size = [], [], [], 0
-        return found
+        return Events.concat(parts)
 
-    def _read_inside(self, declaration: Declaration, lines: list[str]) -> Events:
+    def _piece(self, piece: Piece, lines: list[str]) -> Events:
+        if piece.declaration is not None:
+            return self._read_inside(piece.declaration, lines, piece.start)
+        lines = [line.replace("\0", "") for line in lines]
+        lines = peel_piece([name for name in self.declaration.peel if name not in LINE_BY_LINE], lines)
+        lines = [ASIDE + line if self._aside.search(line) else line for line in lines]
+        if piece.replies_only:
+            self.replies_only = True
+            said = self._replies(lines)
+        else:
+            said = self._parsed(lines)
+        return self._located(said, lines, piece.start)
+
+    def _read_inside(self, declaration: Declaration, lines: list[str], start: int) -> Events:
         """A piece that is a log of another format, as of a program run in the terminal."""
         texts = [line.encode() for line in lines]
         offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int32)
-        marks = np.array(self._marks, np.uint8).reshape(-1, 2)
+        marks = np.array(self._marks[start : start + len(lines)], np.uint8).reshape(-1, 2)
         found = events_of(declaration, Block(b"".join(texts), offsets, marks[:, 1], np.zeros(len(texts), np.uint8), 0))
-        found.line = np.array(self._numbers, np.int64)[found.line]
-        self._lines, self._numbers, self._marks, self._size = [], [], [], 0
-        return found
+        numbers = np.array(self._numbers[start : start + len(lines)], np.int64)
+        rest = np.setdiff1d(np.arange(len(lines)), found.line)
+        found.line = numbers[found.line]
+        notes = _events([NOTE] * len(rest), [lines[i] for i in rest.tolist()], numbers[rest].tolist(), [])
+        both = Events.concat([found, notes])
+        return both.take(np.argsort(both.line, kind="stable"))
 
-    def _located(self, said: list[tuple[int, str, int, int]]) -> Events:
+    def _located(self, said: list[tuple[int, str, int, int]], lines: list[str], start: int) -> Events:
         """(kind, text, position of the line in the piece, flags) → events."""
-        kinds = [kind for kind, _, _, _ in said]
-        at = [position for _, _, position, _ in said]
-        found = _events(kinds, [text for _, text, _, _ in said], [self._numbers[i] for i in at], [])
-        found.flags = np.array([flags | self._marks[i][0] for (_, _, i, flags) in said], np.uint8)
+        at = [start + position for _, _, position, _ in said]
+        texts = [text.replace(ASIDE, "") for _, text, _, _ in said]
+        found = _events([kind for kind, _, _, _ in said], texts, [self._numbers[i] for i in at], [])
+        found.flags = np.array([flags | self._marks[i][0] for i, (*_, flags) in zip(at, said, strict=True)], np.uint8)
         found.eol = np.array([self._marks[i][1] for i in at], np.uint8)
-        servers = [self._server_of(text) if kind == OPENED else "" for kind, text, _, _ in said]
-        found.server = events.encoded(events.from_list(servers))
+        for name, pattern in (("server", self._server), ("client", self._client)):
+            names = [_named(pattern, lines[i]) if kind in (OPENED, TLS) else "" for kind, _, i, _ in said]
+            setattr(found, name, events.encoded(events.from_list(names)))
         return found
 
-    def _server_of(self, text: str) -> str:
-        match = self._server.search(text)
-        return match[1] if match else ""
-
-    def _replies_only(self, lines: list[str]) -> list[tuple[int, str, int, int]]:
-        self.replies_only = True
-        return inferred_commands(lines)
+    @staticmethod
+    def _replies(lines: list[str]) -> list[tuple[int, str, int, int]]:
+        """The server's side alone; its commands are concluded where sessions are made."""
+        return [(SERVER if speech.code_of(line) else NOTE, line, i, 0) for i, line in enumerate(lines)]
 
     def _parsed(self, lines: list[str]) -> list[tuple[int, str, int, int]]:
         tree = self._parser.parse("\n".join(lines) + "\n")
@@ -126,22 +145,29 @@ class CaptureReader(Reader):
             elif kind == "GLUED":
                 at = token.rindex("421")
                 said += [(NOTE, token[:at], position, 0), (SERVER, token[at:-1], position, 0)]
+            elif kind == "NOT_SENT":
+                said += [
+                    (CLOSED, "client", position + i, 0) if line == "DONE" else (NOTE, line, position + i, 0)
+                    for i, line in enumerate(token[:-1].split("\n"))
+                ]
             else:
                 typed_nothing = kind == "BLANK" and rule == "typed_nothing"
                 what = CLIENT if typed_nothing else _SAID.get(kind, NOTE)
                 text = "" if what == CLOSED else token[:-1]
                 said.append((what, self._closed_by(token) if what == CLOSED else text, position, 0))
-        return said
+        return _openings(said)
 
     def _message(self, lines: list[str], position: int, *, ended: bool) -> list[tuple[int, str, int, int]]:
-        said = [(CONTENT, line, position + i, 0) for i, line in enumerate(lines)]
+        said = [(NOTE if line.startswith(ASIDE) else CONTENT, line, position + i, 0) for i, line in enumerate(lines)]
         if ended:
             last = lines[-1]
             where = position + len(lines) - 1
             if last.rstrip() == ".":
                 said[-1] = (CLIENT, last, where, 0)
-            elif self._is("CLOSED", last):
+            elif self._is("LOST", last):
                 said[-1] = (CLOSED, self._closed_by(last), where, 0)
+            elif self._is("HEADER", last):
+                said[-1] = (_ENDED, last, where, 0)
             else:  # a time-out or a banner, on its own or after half a line of typing
                 at = last.rindex("421") if not self._is("GREETING", last) and "421" in last else 0
                 said[-1:] = [(CONTENT, last[:at], where, 0)] * (at > 0) + [(SERVER, last[at:], where, 0)]
@@ -152,7 +178,45 @@ class CaptureReader(Reader):
 
     @staticmethod
     def _closed_by(line: str) -> str:
-        return "client" if line.strip() == "Connection closed." else "server"
+        mine = line.startswith(("Connection closed.", "DONE", "read:errno")) or "renegotiat" in line
+        return "client" if mine and "foreign" not in line else "server"
+
+
+def _openings(said: list[tuple[int, str, int, int]]) -> list[tuple[int, str, int, int]]:
+    """One opening and one mark of TLS a session, however many lines tell of them."""
+    found: list[tuple[int, str, int, int]] = []
+    opened = tls = False
+    for kind, text, position, flags in said:
+        last = found[-1][0] if found else NOTE
+        if kind == OPENED and opened and last != OPENED:
+            kind = NOTE
+        elif kind == OPENED:
+            tls = tls and opened
+        elif kind == TLS:
+            if not (opened or tls):
+                found.append((OPENED, text, position, flags))
+                opened = True
+            kind, text = (NOTE, text) if tls else (TLS, "active")
+            tls = True
+        elif kind == _ENDED:
+            kind, opened, tls = NOTE, False, False
+        elif kind in (CLIENT, SERVER, CLOSED):
+            opened = False
+            tls = tls and kind != CLOSED
+        opened = opened or kind == OPENED
+        found.append((kind, text, position, flags))
+    return found
+
+
+def _without_end(pattern: str) -> str:
+    """The regular expression of a line without its line feed, which may be escaped."""
+    return pattern.removesuffix("\n").removesuffix("\\")
+
+
+def _named(pattern: re.Pattern[str], text: str) -> str:
+    """What the first group that took part found."""
+    match = pattern.search(text)
+    return next((group for group in match.groups() if group), "") if match else ""
 
 
 def _tokens(tree: Any, rule: str) -> Any:

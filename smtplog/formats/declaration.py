@@ -39,7 +39,6 @@ class Declaration:
     record: str  #: lines: what begins a record, a regular expression; a line that holds several is cut before each
     breaks: str  #: lines: what stands for a line end inside a line, such as ``[nl]``
     tail: str  #: lines: what the program puts behind the words of a line, a regular expression; all but its groups is taken off
-    cut: str  #: capture: a line that begins a session
     noise: bool  #: most lines of the log are no dialog: those that the grammar does not know are not counted
     rotated: bool  #: a log may go on in another file; a mail or a run in a terminal does not
     fallback: bool  #: tried only where no other signature is found
@@ -62,6 +61,8 @@ def declarations() -> tuple[Declaration, ...]:
         if suffix in ("lark", "toml"):
             text = entry.read_text(encoding="utf-8")
             head = _head(text, suffix)
+            if head.get("kind") == "capture":  # what it leaves out is said for all captures
+                head = _head((folder / "capture.lark").read_text(encoding="utf-8"), "lark") | head
             if "kind" in head:
                 found[slug] = _declaration(slug, slug, head, text)
     for point in entry_points(group="smtplog.formats"):
@@ -153,7 +154,6 @@ def _declaration(slug: str, path: str, head: dict[str, Any], text: str) -> Decla
         record=head.get("record", ""),
         breaks=head.get("breaks", ""),
         tail=head.get("tail", ""),
-        cut=head.get("cut", ""),
         noise=head.get("noise", False),
         rotated=head.get("rotated", True),
         fallback=head.get("fallback", False),

@@ -11,6 +11,7 @@ from smtplog import events, speech
 from smtplog.events import CLIENT, CLOSED, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
 from smtplog.formats.readers import column_of, reader
+from smtplog.grammar import rule_names, shapes
 from smtplog.lines import Block
 
 #: The least score that makes a format the answer.
@@ -70,7 +71,9 @@ def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block)
     if declaration.kind == "capture":
         if not _session(lines):
             return None
-        score = max(score, 0.9)  # the words of the program stand once a session
+        # The words of the program stand once a session; what ran in a terminal stands below the words of the terminal.
+        above = int((events.lengths(lines)[: int(np.flatnonzero(hits)[0])] > 0).sum())
+        score = 0.9 + 0.1 * (1 - above / said)
     elif declaration.kind == "lines" and not _speaks(declaration, head):
         return Candidate(declaration.slug, 0.0, "its marks are there, but no dialog behind them")
     first, times = head.first + int(np.flatnonzero(hits)[0]), "once" if count == 1 else f"{count} times"
@@ -101,15 +104,22 @@ def events_of(declaration: Declaration, head: Block) -> Events:
     return Events.concat(parts)
 
 
-def labelled(lines: Strings) -> Declaration | None:
-    """The format of one-line grammars whose signature stands most often among these lines, for a log inside a capture."""
+def labelled(lines: Strings) -> list[tuple[Declaration, np.ndarray]]:
+    """The formats of one-line grammars whose signature stands among these lines, and where, for a log inside a capture."""
     known = [each for each in declarations() if each.kind == "lines" and not each.fallback]
     union = "|".join(f"(?:{each.signature})" for each in known)
     if not known or not events.found(lines, union).any():
-        return None
-    counts = [int(events.found(lines, each.signature).sum()) for each in known]
-    best = int(np.argmax(counts))
-    return known[best] if counts[best] >= max(known[best].least, 2) else None
+        return []
+    stands = [(each, events.found(lines, each.signature)) for each in known]
+    return [(each, found) for each, found in stands if found.any()]
+
+
+def fits(declaration: Declaration, lines: Strings) -> np.ndarray:
+    """Which lines the grammar of a one-line format accepts."""
+    found = np.zeros(len(lines), np.bool_)
+    for shape in shapes(declaration.path, rule_names(declaration.grammar)):
+        found |= events.found(lines, shape.pattern)
+    return found
 
 
 def _session(lines: Strings) -> bool:
@@ -122,7 +132,7 @@ def _session(lines: Strings) -> bool:
 
 def _bare(declaration: Declaration, head: Block) -> Candidate:
     """The share of lines that are replies, commands of RFC 5321, or message text between 354 and a dot."""
-    from smtplog.formats.peelers import peel_piece
+    from smtplog.formats.peelers import ASIDE, peel_piece
 
     limit = min(len(head), 2000)
     lines = peel_piece(declaration.peel, [head.line(i) for i in range(limit)])
@@ -138,7 +148,7 @@ def _bare(declaration: Declaration, head: Block) -> Candidate:
             in_message = code == 354
         elif speech.is_command(line):
             commands += 1
-        elif line.strip():
+        elif line.strip() and not line.startswith(ASIDE):
             strange += 1
     if text and in_message and not commands:  # replies only: what looked like text were replies
         text_lines = [line for line in lines if speech.code_of(line)]

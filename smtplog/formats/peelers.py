@@ -5,16 +5,21 @@ from __future__ import annotations
 import html
 import itertools
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
-from smtplog import events
+from smtplog import events, speech
 from smtplog.events import Strings
 from smtplog.lines import NONE
+
+#: What a line begins with that a peeler took out of the dialog: prose around a quotation, the rest of a wrapped line.
+ASIDE = "\0"
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\)|[@-Z\\^_=>])")
 _REPEAT = re.compile(r"\{([^{}*]{1,2000})\*([0-9]{1,6})\}")
 _BREAK = re.compile(r"(?i)(?:<br ?/?>[ \t]*)+$")
+_LATENCY = r"(\[[0-9]{1,9} ms\])[ \t]*$"
 _QUOTE = re.compile(r"^(?:> ?){1,8}")
 
 
@@ -29,6 +34,8 @@ def peel_lines(
         lines = events.from_list([_from_browser(line) for line in events.listed(lines)])
     if "repeat" in names and events.found(lines, r"\{[^{}*]+\*[0-9]+\}").any():
         return _repeated(lines, numbers, flags, eol)
+    if "latencies" in names and events.found(lines, _LATENCY).any():
+        return _latencies(lines, numbers, flags, eol)
     return lines, numbers, flags, eol
 
 
@@ -67,7 +74,22 @@ def _from_browser(line: str) -> str:
 
 def known_peelers() -> tuple[str, ...]:
     """The names that a declaration may give."""
-    return ("browser", "repeat", *_PEELERS)
+    return ("browser", "latencies", "repeat", *_PEELERS)
+
+
+def _latencies(
+    lines: Strings, numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
+) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:
+    """``250 Ok [341 ms]`` is the reply and a line that says how long it took."""
+    index: list[int] = []
+    texts: list[str] = []
+    for i, line in enumerate(events.listed(lines)):
+        match = re.search(_LATENCY, line)
+        pieces = [line[: match.start()].rstrip(), match[1]] if match else [line]
+        index += [i] * len(pieces)
+        texts += pieces
+    at = np.array(index, np.int64)
+    return events.from_list(texts), numbers[at], flags[at], eol[at]
 
 
 def _repeated(
@@ -87,7 +109,7 @@ def _repeated(
     return events.from_list(texts), numbers[at], flags[at], eol[at]
 
 
-def peel_piece(names: tuple[str, ...], lines: list[str]) -> list[str]:
+def peel_piece(names: Iterable[str], lines: list[str]) -> list[str]:
     """The peelers that work on a whole piece of a capture; as many lines come out as go in."""
     for name in names:
         lines = _PEELERS[name](lines)
@@ -95,24 +117,50 @@ def peel_piece(names: tuple[str, ...], lines: list[str]) -> list[str]:
 
 
 def _fence(lines: list[str]) -> list[str]:
-    """Markdown: a fence around the block, or every line between backticks."""
+    """Markdown: a fence around the block, or every line between backticks. What stands outside of the fences is put aside
+    where a dialog stands inside one."""
     said = [line for line in lines if line.strip()]
     if said and all(line.startswith("`") and line.rstrip().endswith("`") for line in said):
         return [line.strip().strip("`") for line in lines]
-    return ["" if line.strip().startswith("```") else line for line in lines]
+    fences = [line.strip().startswith(("```", "~~~")) for line in lines]
+    if not any(fences):
+        return lines
+    inside = [False] * len(lines)
+    within = False
+    for i, fence in enumerate(fences):
+        within ^= fence
+        inside[i] = within and not fence
+    return _outside_aside([line if not fence else "" for line, fence in zip(lines, fences, strict=True)], inside)
 
 
 def _quote(lines: list[str]) -> list[str]:
-    """Quoted mail: ``> `` before every line."""
-    said = [line for line in lines if line.strip()]
-    return [_QUOTE.sub("", line) for line in lines] if said and all(line.startswith(">") for line in said) else lines
+    """Quoted mail: ``> `` before every line; what was written around the quotation is put aside."""
+    quoted = [line.startswith(">") for line in lines]
+    if not any(quoted):
+        return lines
+    peeled = [_QUOTE.sub("", line) if mark else line for line, mark in zip(lines, quoted, strict=True)]
+    return _outside_aside(peeled, quoted) if _dialog(peeled, quoted) else lines
+
+
+def _outside_aside(lines: list[str], inside: list[bool]) -> list[str]:
+    """Lines outside put aside, where a dialog stands inside and none outside."""
+    if not _dialog(lines, inside) or _dialog(lines, [not mark for mark in inside]):
+        return lines
+    return [line if mark or not line.strip() else ASIDE + line for line, mark in zip(lines, inside, strict=True)]
+
+
+def _dialog(lines: list[str], chosen: list[bool]) -> bool:
+    """Whether replies stand in the chosen lines, and a command or a banner."""
+    some = [line.lstrip(" \t") for line, mark in zip(lines, chosen, strict=True) if mark]
+    codes = [speech.code_of(line) for line in some]
+    return sum(code > 0 for code in codes) > 1 and (220 in codes or any(speech.is_command(line) for line in some))
 
 
 def _indent(lines: list[str]) -> list[str]:
     """The blanks that every line begins with."""
-    said = [line for line in lines if line.strip()]
+    said = [line for line in lines if line.strip() and not line.startswith(ASIDE)]
     depth = min((len(line) - len(line.lstrip(" \t")) for line in said), default=0)
-    return [line[depth:] for line in lines] if depth else lines
+    return [line if line.startswith(ASIDE) else line[depth:] for line in lines] if depth else lines
 
 
 def _escapes(lines: list[str]) -> list[str]:
@@ -145,4 +193,113 @@ def _erased(line: str) -> str:
     return "".join(kept)
 
 
-_PEELERS = {"fence": _fence, "quote": _quote, "indent": _indent, "escapes": _escapes, "erasures": _erasures}
+_LABEL = re.compile(r"([a-z][a-z0-9_.-]{0,20}: )")
+
+
+def _label(lines: list[str]) -> list[str]:
+    """A word and a colon that every line begins with, as the name of the part of a server that writes."""
+    said = [line for line in lines if line.strip()]
+    match = _LABEL.match(said[0]) if said else None
+    if match is None or not all(line.startswith(match[1].rstrip()) for line in said):
+        return lines
+    return [line[len(match[1]) :] for line in lines]
+
+
+def _doubled(lines: list[str]) -> list[str]:
+    """Typed characters and their echo in one log (script --log-io): ``EEHHLLOO``. Only where no command stands undoubled."""
+    single = [_single(line) if len(line) > 1 and line[0] == line[1] else None for line in lines]
+    if sum(speech.is_command(line) for line in single if line) < 2 or any(speech.is_command(line) for line in lines):
+        return lines
+    return [line if once is None else once for line, once in zip(lines, single, strict=True)]
+
+
+def _single(line: str) -> str | None:
+    """The line with each pair made one; an erased character is DEL and its echo. None where they are no pairs."""
+    kept: list[str] = []
+    i = 0
+    while i < len(line):
+        if line[i] in "\x7f\b" and line.startswith("\b \b", i + 1):
+            del kept[-1:]
+            i += 4
+        elif line[i : i + 1] == line[i + 1 : i + 2]:
+            kept.append(line[i])
+            i += 2
+        else:
+            return None
+    return "".join(kept)
+
+
+def _wrapped(lines: list[str]) -> list[str]:
+    """Lines broken at the width of a window (a copy of the screen): joined again, the rest put aside. Message text is left
+    as it stands: its lines may all be of one length."""
+    text = _message_text(lines)
+    width = max((len(line) for line, inside in zip(lines, text, strict=True) if not inside), default=0)
+    full = [len(line) == width and not inside for line, inside in zip(lines, text, strict=True)]
+    widest = {line for line, mark in zip(lines, full, strict=True) if mark}
+    if width < 40 or (len(widest) < 2 and width not in (80, 100, 120, 132)):
+        return lines
+    joined = list(lines)
+    below = ""  # the next line that is a line
+    for i in range(len(lines) - 1, 0, -1):
+        if (
+            full[i - 1]
+            and lines[i].strip()
+            and not lines[i].startswith(ASIDE)
+            and _breaks(lines[i - 1], lines[i], below)
+        ):
+            joined[i - 1], joined[i] = joined[i - 1] + joined[i], ASIDE
+        else:
+            below = joined[i]
+    return joined
+
+
+def _breaks(line: str, rest: str, below: str) -> bool:
+    """Whether a line as wide as the window goes on below. Behind the last line of a reply stands a command, and below that a
+    reply, so that what has no reply below was said by the server."""
+    if speech.code_of(rest) or speech.is_command(rest) or rest.startswith(("Connection closed", "Trying ")):
+        return False
+    code = speech.code_of(line)
+    if code in (334, 354):
+        return False
+    return (line[3:4] == "-" or not speech.code_of(below)) if code else speech.is_command(line)
+
+
+def _message_text(lines: list[str]) -> list[bool]:
+    """Which lines stand between a 354 and a dot."""
+    inside, found = False, []
+    for line in lines:
+        found.append(inside)
+        inside = line.rstrip() != "." if inside else speech.code_of(line) == 354
+    return found
+
+
+def _certificates(lines: list[str]) -> list[str]:
+    """What TLS programs print of the other side's certificates is put aside."""
+    if not any(
+        line.startswith(("Certificate chain", "-----BEGIN CERTIFICATE", "Server certificate")) for line in lines
+    ):
+        return lines
+    kept: list[str] = []
+    within = False
+    for line in lines:
+        if line.startswith(("Certificate chain", "Server certificate", "-----BEGIN CERTIFICATE")):
+            within = True
+        elif line.startswith(("New, ", "SSL-Session:")) or speech.code_of(line):
+            within = False
+        kept.append(ASIDE + line if within and line.strip() else line)
+    return kept
+
+
+_PEELERS = {
+    "fence": _fence,
+    "quote": _quote,
+    "indent": _indent,
+    "escapes": _escapes,
+    "erasures": _erasures,
+    "label": _label,
+    "doubled": _doubled,
+    "wrapped": _wrapped,
+    "certificates": _certificates,
+}
+#: Those that look at one line at a time.
+LINE_BY_LINE = ("erasures", "escapes")

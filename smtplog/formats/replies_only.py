@@ -6,50 +6,34 @@ What a reply tells about its command is in RFC 5321 section 4.3.2 and RFC 3463 (
 from __future__ import annotations
 
 from smtplog import reference, speech
-from smtplog.events import CLIENT, CLOSED, INFERRED, NOTE, SERVER
-
-_LOCAL = ("Trying ", "Connected to ", "Escape character is ", "Microsoft Telnet>", "Press any key", "Connecting To ")
-_CLOSE = ("Connection closed", "Connection to host lost")
 
 
 def is_replies_only(lines: list[str]) -> bool:
-    """Whether a piece holds a session of which only the server's side was logged: at least three replies, one of them
-    no greeting, and nothing else but what the Telnet program says."""
+    """Whether the server's lines of a session may be all that was logged of it: at least three replies, the first a good
+    one, and nothing but replies."""
     codes = []
     continued = False
     for line in lines:
         code = speech.code_of(line)
-        if code:
-            codes += [] if continued else [code]
-            continued = line[3:4] == "-"
-        elif line.strip() and not line.startswith((*_LOCAL, *_CLOSE)):
+        if not code:
             return False
+        codes += [] if continued else [code]
+        continued = line[3:4] == "-"
     return len(codes) > 2 and codes[0] // 100 == 2
 
 
-def inferred_commands(lines: list[str]) -> list[tuple[int, str, int, int]]:
-    """(kind, text, position, flags) of every line, each reply after the command that it answers."""
-    said: list[tuple[int, str, int, int]] = []
+def inferred_commands(lines: list[str]) -> list[tuple[int, str]]:
+    """(position, command): what the reply that begins there most probably answers."""
+    found: list[tuple[int, str]] = []
     guess = _Guess()
     reply: list[int] = []
     for position, line in enumerate(lines):
-        if speech.code_of(line):
-            reply.append(position)
-            if line[3:4] != "-":
-                said += _answered(guess, lines, reply)
-                reply = []
-        elif line.startswith(_CLOSE):
-            said.append((CLOSED, "client" if line.strip() == "Connection closed." else "server", position, 0))
-            guess = _Guess()
-        else:
-            said.append((4 if line.startswith(("Trying ", "Connected to ")) else NOTE, line, position, 0))
-    return said + (_answered(guess, lines, reply) if reply else [])
-
-
-def _answered(guess: _Guess, lines: list[str], reply: list[int]) -> list[tuple[int, str, int, int]]:
-    command = guess.command([lines[i] for i in reply])
-    before = [] if command is None else [(CLIENT, command, reply[0], INFERRED)]
-    return before + [(SERVER, lines[i], i, 0) for i in reply]
+        reply.append(position)
+        if line[3:4] != "-" or position == len(lines) - 1:
+            command = guess.command([lines[i] for i in reply])
+            found += [] if command is None else [(reply[0], command)]
+            reply = []
+    return found
 
 
 class _Guess:
@@ -71,8 +55,8 @@ class _Guess:
             self.last = command.split(" ")[0]
         self.last_code = code
         self.hello = self.hello or self.last in ("EHLO", "HELO")
-        if code // 100 == 2 and self.last in ("MAIL", ".", "RSET", "EHLO", "HELO"):
-            self.mail = self.last == "MAIL"
+        if self.last == "." or (code // 100 == 2 and self.last in ("MAIL", "RSET", "EHLO", "HELO")):
+            self.mail = self.last == "MAIL"  # whatever the end of data is answered, it ends the transaction
         return command
 
     def _command(self, code: int, words: str, status: str, reply: list[str]) -> str | None:

@@ -53,8 +53,8 @@ class Report:
             return
         tally = self.tallies[entry.slug]
         tally.files += 1
-        tally.detected += found == entry.slug
-        if found != entry.slug:
+        tally.detected += found in entry.slugs
+        if found not in entry.slugs:
             why = "" if found else "".join(transcript.errors)
             told = f"{entry.slug}: {entry.file}: taken for {found or 'nothing'} {why}"
             self.misplaced.append(f"{told}\n{_head(entry, 1)}")

@@ -290,6 +290,27 @@ def begins_later(truth: list[Said], context: Context) -> tuple[list[Said], int]:
 
 
 @rule
+def read_by_the_program(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """openssl s_client -starttls holds the dialog up to TLS itself: of that the log has the last line of the reply to its EHLO."""
+    tls = next((i for i, (command, code, _) in enumerate(truth) if command == "STARTTLS" and code == 220), 0)
+    if not tls or context.log.holds_command("STARTTLS") or context.log.holds_reply(truth[tls]):
+        return truth, 0
+    _, code, text = truth[tls - 1]
+    return [(None, code, (text or "").split("\n")[-1]), *truth[tls + 1 :]], tls + 1
+
+
+@rule
+def echoed_in_carets(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A terminal echoes a control character that was typed as a caret and a letter: ESC as ``^[``."""
+    out = list(truth)
+    for i, (command, code, text) in enumerate(truth):
+        shown = re.sub(r"[\x00-\x1f]", lambda match: "^" + chr(ord(match[0]) + 64), command or "")
+        if command and shown != command and context.log.holds_command(shown):
+            out[i] = (shown, code, text)
+    return _changed(truth, out)
+
+
+@rule
 def server_only(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """The log has no line of the client: the verbs are inferred, and all replies compared."""
     commands = [command for command, _, _ in truth if command and command != "."]

@@ -26,7 +26,7 @@ def test_a_real_log_is_read_right(entry: Entry) -> None:
     transcript = read(entry.path, date=entry.day(), show_secrets=True)
     dialogs = list(transcript)
     found = [report.format for report in transcript.files]
-    assert found == [entry.slug], transcript.errors
+    assert len(found) == 1 and found[0] in entry.slugs, (found, transcript.errors)
     wrong = [verdict for verdict in verdicts(entry, dialogs) if not verdict.comparison.equal]
     assert not wrong, "\n".join(
         f"{each.session or 'no session'}, line {each.line}: {each.comparison.difference}" for each in wrong
