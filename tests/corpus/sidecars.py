@@ -196,11 +196,12 @@ def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
 
 def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
     """Without such a name: the dialogs of the same address (and port, where the log has it) that name no session, begun within
-    two seconds, if the log has times; in logs without addresses, all of them, in order."""
+    two seconds, if the log has times; in logs without addresses, all of them, in order, for connections that are open at once
+    were taken up in any."""
     address, _, port = str(session.get("client", "")).rpartition(":")
     nameless = [dialog for dialog in left if not _named(dialog)]
     if isinstance(session["session"], int):
-        return list(filter(said, left))[:1]
+        return list(filter(said, left))
     if not any(dialog.client for dialog in left):
         return nameless
     ends = (f"[{address}]", f"[{address}]:{port}")
