@@ -82,7 +82,8 @@ class Role:
     * ``hex``, ``base64``: the text is octets in hexadecimal digits, or in base64
     * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
     * ``glued``: several lines of the wire stand in one, with nothing, blanks, ``<CRLF>``, ``<EOL>`` or ``\\r\\n`` between
-      them; a line of a reply begins with the reply's own code
+      them; a line of a reply begins with the reply's own code (``glued_part``: the ends that are written are those of the
+      wire)
     * ``cut``: a line of the log that has no end, as where a further record stands behind it, goes on in the next of the same
       side and session
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does; a
@@ -495,7 +496,7 @@ class _Lines:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
             part = role.part or (self._eol[i] == NONE and role.has("cut"))
             waits = bool(self._open) and (self._keys[i], kind) in self._open
-            if role.has("glued") and not waits:
+            if role.has("glued") and not role.octets and not waits:
                 for words in unglued(text):
                     self._tell(i, words, self._eol[i], self._flags[i])
             elif role.octets or part or waits or not self._passes(i, kind, text):
@@ -698,8 +699,10 @@ def _octets_of(text: str, role: Role) -> bytes:
     """The octets that a text stands for; a plain one that is no part is a whole line."""
     if role.has("raw"):
         return unescaped(text)
+    if role.has("glued"):
+        return re.sub("<EOL>" if "<EOL>" in text else "<CRLF>", "\r\n", text).encode()
     if role.has("hex"):
-        digits = "".join(text.split())
+        digits = "".join(text.replace("-", " ").split())
         return bytes.fromhex(digits[: len(digits) // 2 * 2]) if re.fullmatch("[0-9A-Fa-f]*", digits) else b""
     if role.has("base64"):
         try:

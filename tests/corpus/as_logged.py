@@ -372,7 +372,8 @@ def secret_replaced(truth: list[Said], context: Context) -> tuple[list[Said], in
     for i, (command, code, text) in enumerate(truth):
         logged = context.dialog[i][0] if i < len(context.dialog) else None
         initial = bool(command and re.match(r"(?i)AUTH \S+ \S", command))
-        if command and logged and (asked or initial) and logged != command and not context.log.holds_command(command):
+        held = command != "*" and bool(command) and context.log.holds_command(command or "")
+        if command and logged and (asked or initial) and logged != command and not held:
             out[i] = (logged, code, text)
         asked = code == 334
     return _changed(truth, out)

@@ -31,8 +31,9 @@ WRITERS = {
     "sendmail-syslog": "server",
     "opensmtpd-trace": "server",
     "sendmail-verbose": "client",
+    "smtp-server": "server",
     **dict.fromkeys(
-        ("swaks", "curl-v", "curl-trace", "msmtp", "python-smtplib", "perl-net-cmd", "ruby-net-smtp"), "client"
+        ("swaks", "curl-v", "curl-trace", "msmtp", "python-smtplib", "perl-net-cmd", "ruby-net-smtp", "mutt"), "client"
     ),
 }
 
