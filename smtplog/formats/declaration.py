@@ -15,7 +15,7 @@ from typing import Any
 from smtplog import grammar
 from smtplog.errors import UsageError
 from smtplog.formats.flaws import flaws_of
-from smtplog.formats.heads import head_of
+from smtplog.formats.heads import capture_defaults, head_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,6 @@ def declarations() -> tuple[Declaration, ...]:
         if suffix in ("lark", "toml"):
             text = entry.read_text(encoding="utf-8")
             head = _head(text, suffix)
-            if head.get("kind") == "capture":  # what it leaves out is said for all captures
-                head = _head((folder / "capture.lark").read_text(encoding="utf-8"), "lark") | head
             if "kind" in head:
                 found[slug] = _declaration(slug, slug, head, text)
     for point in entry_points(group="smtplog.formats"):
@@ -132,7 +130,8 @@ def _refused(point: EntryPoint, why: str) -> UsageError:
 
 
 def _head(text: str, suffix: str) -> dict[str, Any]:
-    return tomllib.loads(head_of(text, delimited=suffix == "toml")[0])
+    head = tomllib.loads(head_of(text, delimited=suffix == "toml")[0])
+    return capture_defaults() | head if head.get("kind") == "capture" else head
 
 
 def _declaration(slug: str, path: str, head: dict[str, Any], text: str) -> Declaration:

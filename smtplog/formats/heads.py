@@ -7,9 +7,10 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from smtplog import events
+from smtplog import events, grammar
 from smtplog.events import KINDS
 from smtplog.formats.peelers import known_peelers
 
@@ -146,8 +147,10 @@ _OF_KIND = {
         "tail": _Key(_regex, "what the program puts behind the words of a line", "' state=[0-9]+$'"),
     },
     "capture": {
-        "cut": _Key(_regex, "a line that begins a session: a regular expression", "'^Trying '", True),
+        "cut": _Key(_regex, "a line that begins a session: a regular expression", "'^Trying '"),
         "server": _Key(_regex, "where the address of the server stands in the opening line", "'Trying ([^ ]+)'"),
+        "client": _Key(_regex, "where the address of the client stands", "'as if from host ([^ ]+)'"),
+        "aside": _Key(_regex, "lines that are no part of the dialog wherever they stand", "'^LOG: '"),
     },
     "delimited": {
         "separator": _Key(
@@ -191,6 +194,12 @@ def head_of(text: str, *, delimited: bool) -> tuple[str, list[int]]:
     return "\n".join(line for _, line in mine), [number for number, _ in mine]
 
 
+@cache
+def capture_defaults() -> dict[str, Any]:
+    """What the head of a capture leaves out, from that of ``capture.lark``."""
+    return tomllib.loads(head_of(grammar.text("capture"), delimited=False)[0])
+
+
 def head_flaws(text: str, path: str) -> Iterator[Flaw]:
     """All that is wrong with the head of a declaration."""
     delimited = path.endswith(".toml")
@@ -214,8 +223,9 @@ def head_flaws(text: str, path: str) -> Iterator[Flaw]:
     known = _EVERY | (_OF_KIND[kind] if kind in _KINDS else {})
     near = {name: difflib.get_close_matches(name, known, 1) for name in said if name not in known}
     misspelled = {each for names in near.values() for each in names}
+    implied = capture_defaults() if kind == "capture" else {}
     for name, key in known.items():
-        if name not in said and key.required and name not in misspelled:
+        if name not in said and key.required and name not in misspelled and name not in implied:
             yield Flaw(
                 f"the head does not say `{name}`",
                 path,

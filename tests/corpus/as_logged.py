@@ -252,20 +252,6 @@ def masked_by_the_log(truth: list[Said], context: Context) -> tuple[list[Said], 
 
 
 @rule
-def one_to_one(truth: list[Said], context: Context) -> tuple[list[Said], int]:
-    """The log holds the octets of a line that is no UTF-8 as escapes: smtplog decodes such a line one to one, and the sidecar
-    has them as lone surrogates."""
-
-    def decoded(line: str | None) -> str | None:
-        if not line or not re.search("[\udc80-\udcff]", line):
-            return line
-        octets = line.encode("utf-8", "surrogateescape")
-        return octets.decode("latin-1") if repr(octets)[2:-1] in context.log.text else line
-
-    return _changed(truth, [(decoded(command), code, text) for command, code, text in truth])
-
-
-@rule
 def nobody_was_answered(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """A 421 that answers nobody: the truth pairs it with a command that the server never read, so the log has no such line."""
     out = [
