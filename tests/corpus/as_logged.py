@@ -429,8 +429,9 @@ def trailing_blanks(truth: list[Said], context: Context) -> tuple[list[Said], in
     """A server that takes the blanks off the end of a line before it logs it (Exim): the line ends without them."""
     out = list(truth)
     for i, (command, code, text) in enumerate(truth):
-        if command and command != command.rstrip(" ") and command not in context.log.text:
-            out[i] = (command.rstrip(" "), code, text)
+        bare = command.rstrip(" ") if command else ""
+        if bare and bare != command and command not in context.log.text and bare in context.log.text:
+            out[i] = (bare, code, text)
     return _changed(truth, out)
 
 
