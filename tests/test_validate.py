@@ -34,8 +34,10 @@ from tests.sarif import SCHEMA
 from tests.test_cli import smtplog
 
 BAD = str(TRANSCRIPTS / "bare-dialog" / "seed-backspaces-in-mail.log")
+#: Logs of some formats: each costs its own detection.
+FEW = [path for path in samples() if path.parent.name in ("bare-dialog", "telnet-unix", "exchange", "swaks")]
 SEED = str(TRANSCRIPTS / "bare-dialog" / "seed-session.log")
-MANY = [str(path) for path in samples()]
+MANY = [str(path) for path in FEW]
 
 HOSTILE = (
     b"S: 220 mx ]]></failure> <script>\x1b]0;owned\x07 \x9b31m\r\nC: EHLO =cmd|'/C'!A0,[click](http://example.org/)\r\nS: 250 mx\r\n"
