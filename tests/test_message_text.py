@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from smtplog import read
@@ -91,6 +91,7 @@ TEXT = st.binary(min_size=1, max_size=60).map(lambda octets: b"a" + octets.trans
 @given(st.lists(TEXT, min_size=1, max_size=5), st.integers(-3, 3))
 def test_chunks_are_counted_in_octets(lines: list[bytes], wrong: int) -> None:
     octets = b"".join(lines)
+    assume(len(octets) + wrong > 0)  # behind an empty last chunk a line is a command of its own
     text = f"{OPEN}C: BDAT {len(octets) + wrong} LAST\nC!: {escaped(octets)}\nS: 250 Ok\nC: QUIT\nS: 221 Bye\n"
     assert ("DAT009" in codes(text)) == (wrong != 0)
 
