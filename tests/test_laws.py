@@ -21,6 +21,7 @@ from smtplog.lines import EOLS, octets, read_blocks
 from smtplog.model import Dialog
 from smtplog.script import show
 from smtplog.summary import Summary
+from smtplog.transcript import _chained
 from tests.conftest import samples
 
 SAMPLES = {f"{path.parent.name}/{path.stem}": path.read_bytes() for path in samples()}
@@ -235,7 +236,8 @@ def test_6_summaries_add_up(one: tuple[str, bytes], other: tuple[str, bytes]) ->
         assert total.dialogs == a.dialogs + b.dialogs
         assert (a + b).to_json() == (b + a).to_json() | {"files": total.files, "skipped": total.skipped}
         assert (Summary() + a).to_json() == a.to_json()
-        if one[0] == other[0] and one[0] not in ("exchange", "postfix-verbose"):
+        # whole dialogs add up; where a log goes on in the next file, a session that is open at its end does, too
+        if one[0] == other[0] and not _chained(formats.declaration(one[0])):
             assert read(parts[0][1], parts[1][1], input_format=one[0]).summary().to_json() == total.to_json()
 
 
