@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtplog import read
+from smtplog import formats, read
+from smtplog.lines import read_blocks
+from tests.conftest import samples
 
 REPOSITORY = Path(__file__).parent.parent
 STDLIB = Path(sysconfig.get_paths()["stdlib"])
@@ -119,3 +121,18 @@ def test_other_files_of_a_mail_server_are_not_claimed(tmp_path: Path, name: str,
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     assert not claimed(path)
+
+
+GOING_BEFORE = [path for path in samples() if formats.declaration(path.parent.name).before]
+
+
+@pytest.mark.parametrize("log", GOING_BEFORE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_format_that_goes_before_another_is_as_sure(log: Path) -> None:
+    """Its log is no less surely recognised than it would be as the other one."""
+    with open(log, "rb") as stream:
+        (block,) = read_blocks(stream, size=1 << 22)
+    first = formats.detect(block)[0]
+    assert first.slug == log.parent.name
+    others = [each for each in map(formats.declaration, formats.declaration(first.slug).before) if not each.fallback]
+    for other in others:
+        assert all(first.score >= each.score for each in formats.detect(block, [other]))

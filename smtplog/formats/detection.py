@@ -50,11 +50,12 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
 
 
 def _given_way(found: list[Candidate], known: Iterable[Declaration]) -> list[Candidate]:
-    """A format whose marks are those of another, and some more, goes before that one."""
+    """A format whose marks are those of another, and some more, goes before that one, and is as sure."""
     best = {each.slug: each.score for each in found}
     for each in known:
         for slug in each.before if best.get(each.slug, 0.0) >= ENOUGH else ():
             if slug in best:
+                best[each.slug] = max(best[each.slug], best[slug])
                 best[slug] = min(best[slug], round(best[each.slug] - 0.001, 3))
     return [replace(each, score=best[each.slug]) for each in found]
 
