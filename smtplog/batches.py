@@ -269,11 +269,9 @@ def _kept(whole: Sessions, mask: np.ndarray) -> Sessions:
     keep = np.flatnonzero(mask)
     session = whole.session[keep]
     first = np.searchsorted(session, np.arange(len(whole.first)))
-    columns = ("code", "goes_on", "verb", "odd", "usual", "content", "strong")
-    code, goes_on, verb, odd, usual, content, strong = (getattr(whole, name)[keep] for name in columns)
-    return Sessions(
-        whole.events.take(keep), session, first, code, goes_on, verb, whole.verbs, odd, usual, content, strong
-    )
+    columns = ("code", "goes_on", "verb", "odd", "usual", "content", "strong", "late")
+    kept = {name: getattr(whole, name)[keep] for name in columns}
+    return Sessions(whole.events.take(keep), session, first, verbs=whole.verbs, **kept)
 
 
 def _with_inferred(whole: Sessions) -> tuple[Sessions, np.ndarray]:

@@ -156,7 +156,7 @@ def _missing(sessions: Sessions, final: np.ndarray, content_absent: bool) -> np.
     no close, and no 421 that gave up waiting."""
     found = sessions.events
     starts = sessions.first[sessions.session]
-    go_ahead = final & (sessions.code == 354)
+    go_ahead = final & (sessions.code == 354) & ~sessions.late
     said = (found.kind == SERVER) | ((found.kind == CLIENT) & ~sessions.content)
     before = last_before(said, starts)
     due = said & (before >= 0) & go_ahead[before]

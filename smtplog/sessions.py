@@ -36,6 +36,7 @@ class Sessions:
     usual: np.ndarray  #: bool, an everyday command line (:func:`smtplog.syntax.usual_and_strict`)
     content: np.ndarray  #: bool, message text after DATA or BDAT
     strong: np.ndarray  #: bool, an event that makes a session: not a close, a TLS note or a gap on its own
+    late: np.ndarray  #: bool, a 354 whose text was sent before it
 
 
 def last_before(mask: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -66,7 +67,8 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     session = np.cumsum(begins) - 1
     first = np.flatnonzero(begins)
     strong = (found.kind != CLOSED) & (found.kind != TLS) & (found.kind != GAP) & (found.kind != NOTE)
-    sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, usual, found.kind == CONTENT, strong)
+    content, late = found.kind == CONTENT, np.zeros(n, np.bool_)
+    sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, usual, content, strong, late)
     if not content_absent:
         _mark_content(sessions, client, server)
     sessions.verb[sessions.content | ~client] = -1
@@ -153,12 +155,73 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
     dots[_unheeded(sessions, dots, client, server)] = False
     marks = last_before(server | dots | go_ahead, starts)
     inside = client & (marks >= 0) & go_ahead[marks]
+    ahead = _sent_ahead(sessions, client, server, inside, dots)
+    inside = (inside & ~(sessions.late[marks] & (marks >= 0))) | ahead
     sessions.content |= inside & ~dots
     if (found.kind == CONTENT).any():  # a capture's grammar knows which dot ends a message
         marks = last_before(server | dots | (found.kind == CONTENT), starts)
         inside |= client & (marks >= 0) & (found.kind[marks] == CONTENT)
     _name_dots(sessions, every_dot & client, inside)
     _mark_chunks(sessions, client)
+
+
+def _sent_ahead(
+    sessions: Sessions, client: np.ndarray, server: np.ndarray, inside: np.ndarray, dots: np.ndarray
+) -> np.ndarray:
+    """Message text, its dot included, that a client sent without waiting for the 354: DATA must be the last of a pipeline
+    (RFC 2920 section 3.1), but what the server answers to it decides."""
+    ahead = np.zeros(len(client), np.bool_)
+    data = np.isin(sessions.verb, [number for number, name in enumerate(sessions.verbs) if name == "DATA"])
+    said = np.flatnonzero(client | server)
+    same = sessions.session[said[1:]] == sessions.session[said[:-1]]
+    on = np.append(client[said[1:]] & client[said[:-1]] & same, False)  # the client goes on
+    stops = np.flatnonzero(~on)
+    asks = np.flatnonzero(on & (data & client & ~inside)[said])
+    for stop in np.unique(stops[np.searchsorted(stops, asks)]).tolist():
+        begin = int(stops[np.searchsorted(stops, stop) - 1]) + 1 if stop > stops[0] else 0
+        replies = _replies_behind(sessions, server, said, stop + 1)
+        if not (begin and same[begin - 1]):
+            replies = replies[1:]  # the greeting was not awaited, too
+        if replies:
+            among = asks[slice(*np.searchsorted(asks, (begin, stop)))] - begin
+            _ahead_in(sessions, said[begin : stop + 1], among.tolist(), replies, ahead, inside, dots)
+    return ahead
+
+
+def _ahead_in(
+    sessions: Sessions,
+    run: np.ndarray,
+    asks: list[int],
+    replies: list[int],
+    ahead: np.ndarray,
+    inside: np.ndarray,
+    dots: np.ndarray,
+) -> None:
+    """Mark the text in what a client said in one go, DATA at ``asks``, and was then answered by these ``replies``."""
+    waits, ends = np.cumsum(~inside[run] | dots[run]), np.flatnonzero(dots[run])
+    lines, free = 0, 0  # of text that no reply answers; where the text before ends
+    for ask in asks:
+        asked = int(waits[ask]) - 1 - lines  # commands before it that wait for their replies
+        if ask < free or asked >= len(replies) or sessions.code[replies[asked]] != 354:
+            continue
+        at = int(np.searchsorted(ends, ask))
+        ended = at < len(ends)
+        sessions.late[replies[asked]] = ended
+        if ended or asked == len(replies) - 1:
+            last = int(ends[at]) if ended else len(run) - 1
+            ahead[run[ask + 1 : last + 1]] = True
+            lines += int(waits[last] - waits[ask]) - ended
+            free = last + 1
+
+
+def _replies_behind(sessions: Sessions, server: np.ndarray, said: np.ndarray, at: int) -> list[int]:
+    """The last lines of the replies that stand there, up to the next word of the client."""
+    found: list[int] = []
+    while at < len(said) and server[said[at]] and sessions.session[said[at]] == sessions.session[said[at - 1]]:
+        if not sessions.goes_on[said[at]]:
+            found.append(int(said[at]))
+        at += 1
+    return found
 
 
 def _unheeded(sessions: Sessions, dots: np.ndarray, client: np.ndarray, server: np.ndarray) -> np.ndarray:
