@@ -1,7 +1,7 @@
 """What one line of a log does not say alone.
 
 A line may leave out whose session it is, go on where the line before ended, hold several lines of the wire or half of one,
-or name the side that speaks in the lines below it. The names of the grammar's rules tell which: see :class:`Role`.
+or name the side that speaks in the lines below it. The names of the grammar's rules tell which: see :class:`~smtplog.formats.roles.Role`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import base64
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,18 +21,17 @@ from smtplog.events import (
     CLOSED,
     CONTENT,
     FALLBACK,
-    INFERRED,
     KINDS,
     NO_TIME,
     NOTE,
     OPENED,
     SERVER,
     TLS,
-    TLS_ACTIVE,
     Events,
     Strings,
 )
 from smtplog.formats.chunks import Chunks
+from smtplog.formats.roles import Role
 from smtplog.formats.sealed import Sealed
 from smtplog.formats.sizes import Sizes
 from smtplog.lines import CR, CRLF, LF, NONE
@@ -56,127 +53,36 @@ _LAST_END = re.compile(f"(?:{_WRITTEN_END.pattern})$")
 _LARGEST = 1 << 20  # octets of one line that is put together from parts
 
 
-#: What the names of rules may begin with, and what may follow, each word once.
-NAMES: tuple[str, ...] = (*KINDS, "said", "more", "clock", "wait")
-NAMES += ("heading_client", "heading_server", "heading_content", "heading_note")
-SUFFIXES: tuple[str, ...] = ("tls", "inferred", "active", "failed", "ok", "by_client", "by_server", "by_timeout")
-SUFFIXES += ("raw", "quoted", "hex", "base64", "part", "glued", "cut", "more", "undoubled", "whole", "nested", "open")
-SUFFIXES += ("sized", "outbound", "after")
-
-
-def is_role(rule: str) -> bool:
-    """Whether the name of a rule is put together from these words."""
-    words = re.fullmatch(rf"(?:{'|'.join(NAMES)})((?:_(?:{'|'.join(SUFFIXES)}))*)", rule)
-    return words is not None
-
-
-@dataclass(frozen=True)
-class Role:
-    """What the name of a rule says of its lines: a kind, and behind it, after underscores,
-
-    * ``tls``: said under TLS; ``inferred``: the log does not hold it; ``active failed ok``: how a TLS handshake went;
-      ``by_client by_server by_timeout``: how a session was closed
-    * ``raw``: the text is a string literal; its escapes are octets, and it may hold several lines
-    * ``quoted``: the text is one line between quotes, with its end or without: other escapes than ``\\r`` and ``\\n`` are
-      undone
-    * ``hex``, ``base64``: the text is octets in hexadecimal digits, or in base64
-    * ``part``: the text need not end where a line of the wire ends; the next of the same side and session goes on
-    * ``glued``: several lines of the wire stand in one, with nothing, blanks, ``<CRLF>``, ``<EOL>`` or ``\\r\\n`` between
-      them; a line of a reply begins with the reply's own code (``glued_part``: the ends that are written are those of the
-      wire)
-    * ``cut``: a line of the log that has no end, as where a further record stands behind it, goes on in the next of the same
-      side and session
-    * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does; a
-      heading between them is no such line (``content_more``: message text without a mark stands only between a 354 and the
-      dot)
-    * ``undoubled``: as it was before the program doubled the dot at the beginning of a line of text and ended it with CRLF
-    * ``whole`` (behind a heading): the text below it ends where a line of the wire ends, whatever its last line looks like
-    * ``nested``: a dialog inside the dialog, as of a callout or a before-queue proxy
-    * ``open`` (behind ``server``): the code is all that is known; it goes on if the next line of the side goes on with it
-    * ``sized`` (behind ``heading``): the text says how many octets follow, whatever they look like (:mod:`.sizes`)
-    * ``tls`` (behind ``opened``): the session is under TLS from its first octet on
-    * ``outbound`` (behind ``opened``): from here on the program that writes the log is the client: its marks mean the other
-      side
-
-    Kinds beside :data:`smtplog.events.KINDS`: ``said`` (what the side of the last ``heading_client``, ``heading_server``,
-    ``heading_content`` or ``heading_note`` says), ``more`` (folded: joined to the line before with a blank), ``clock`` and
-    ``wait`` (the time of the lines below; ``wait_after``: of the reply above).
-    """
-
-    rule: str
-
-    @cached_property
-    def words(self) -> tuple[str, ...]:
-        return tuple(self.rule.split("_"))
-
-    @cached_property
-    def name(self) -> str:
-        return self.words[0]
-
-    def has(self, suffix: str) -> bool:
-        return suffix in self.words[1:]
-
-    @cached_property
-    def kind(self) -> int:
-        return KINDS.index(self.name) if self.name in KINDS else NOTE
-
-    @cached_property
-    def spoken(self) -> bool:
-        """Whether the text is words of the log; otherwise it says how an event went."""
-        return self.name not in ("opened", "closed", "tls")
-
-    @cached_property
-    def how(self) -> str:
-        """The text of an event: closed ``client``, tls ``failed``."""
-        if self.kind == TLS:
-            return next((word for word in ("active", "failed") if self.has(word)), "ok")
-        return next((word for word in ("client", "server", "timeout") if self.has(word)), "")
-
-    @cached_property
-    def flags(self) -> int:
-        said = self.name in ("client", "server", "gap", "said")
-        return (TLS_ACTIVE if said and self.has("tls") else 0) | (INFERRED if self.has("inferred") else 0)
-
-    @cached_property
-    def heading(self) -> int:
-        """The kind of the lines below; -1 for what is no heading."""
-        return KINDS.index(self.words[1]) if self.name == "heading" else -1
-
-    @cached_property
-    def part(self) -> bool:
-        return self.has("part")
-
-    @cached_property
-    def octets(self) -> bool:
-        """Whether the text says which octets were on the wire."""
-        return self.has("raw") or self.has("hex") or self.has("base64") or self.has("part")
-
-    @cached_property
-    def slow(self) -> bool:
-        """Whether lines of it must be looked at one by one."""
-        return self.octets or self.has("glued") or self.name in ("more", "clock", "wait")
-
-
 class Assembly:
     """Puts the matched lines of one log together, block by block; keeps what the next block needs."""
 
-    def __init__(self, rules: tuple[str, ...], *, keyless: np.ndarray, timeless: np.ndarray, breaks: str = "") -> None:
+    def __init__(
+        self,
+        rules: tuple[str, ...],
+        *,
+        keyless: np.ndarray,
+        timeless: np.ndarray,
+        breaks: str = "",
+        swapped: bool = False,
+    ) -> None:
         """``rules`` names the rule of each shape, ``keyless`` and ``timeless`` say which of them lack a key or a time that
-        others of the grammar have; ``breaks`` stands for a line end inside a line."""
+        others of the grammar have; ``breaks`` stands for a line end inside a line; ``swapped``: the
+        sides change places."""
         self._breaks = breaks
         self.roles = tuple(Role(rule) for rule in rules)
-        sized = np.array([role.has("sized") for role in self.roles], np.bool_)
+        heading = np.array([role.heading for role in self.roles], np.int16)
+        if swapped:
+            heading = np.where(heading == CLIENT, SERVER, np.where(heading == SERVER, CLIENT, heading))
         self._sizes: Sizes | None = None
-        if sized.any():
-            whole = np.array([role.rule == "said" for role in self.roles], np.bool_)
-            said = int(np.flatnonzero(whole)[0])
-            self._sizes = Sizes(sized, whole, len(self.roles))
-            self.roles = (*self.roles, Role("said_part"))
-            keyless, timeless = np.append(keyless, keyless[said]), np.append(timeless, timeless[said])
+        if any(role.has("sized") for role in self.roles):
+            said = [role.rule for role in self.roles].index("said")
+            self._sizes = Sizes(self.roles, heading)
+            self.roles = (*self.roles, self._sizes.part)
+            heading, keyless, timeless = (np.append(each, each[said]) for each in (heading, keyless, timeless))
         self._keyless, self._timeless = keyless, timeless
         self._slow = np.array([role.slow for role in self.roles], np.bool_)
         self._is_said = np.array([role.name == "said" for role in self.roles], np.bool_)
-        self._heading = np.array([role.heading for role in self.roles], np.int16)
+        self._heading = heading
         self._quoted = np.array([role.has("quoted") for role in self.roles], np.bool_)
         self._raw = np.array([role.has("raw") for role in self.roles], np.bool_)
         self._undoubled = np.array([role.has("undoubled") for role in self.roles], np.bool_)
@@ -194,8 +100,7 @@ class Assembly:
         self._late = np.array([role.name == "wait" and role.has("after") for role in self.roles], np.bool_)
         self._wire = any(role.octets for role in self.roles)
         shows = self._sizes is not None or any(role.part for role in self.roles)
-        self._sealed = Sealed(dotted=self._sizes is not None) if shows else None
-        self._chunks = Chunks() if shows else None
+        self._octets = (Chunks(), Sealed(dotted=self._sizes is not None)) if shows else None
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
         self._record = False  # whether what stands below the last heading ends with a line
@@ -225,8 +130,6 @@ class Assembly:
             found, rule = self._under_tls(found, rule)
         if self._folds:
             found, rule = self._held_back(found, rule, final=final)
-        if self._open_end[rule].any():
-            found = self._gone_on(found, rule)
         if self._late.any():
             found, rule = self._before_its_reply(found, rule, final=final)
         keep = (self._heading[rule] < 0) if (self._heading >= 0).any() else np.ones(len(rule), np.bool_)
@@ -245,13 +148,13 @@ class Assembly:
         slow = self._slow[rule] | (self._heading[rule] >= 0) | (self._cut[rule] & (found.eol == NONE))
         if self._raw.any() and not self._part.any():
             slow &= ~_line_literals(found, self._raw[rule])
-        if self._chunks is not None and self._chunks.concern(found):
+        if self._octets is not None and any(each.concern(found) for each in self._octets):
             slow[:] = True
-        if slow.any() or self._parts:
+        if slow.any() or self._parts or self._octets is not None:
             found = self._one_by_one(found, rule, slow, final=final)
         elif self._clock != NO_TIME:
             found.time = np.where(found.time == NO_TIME, self._clock, found.time)
-        return found if self._sealed is None else self._sealed.lifted(found)
+        return found
 
     # -- what a line leaves out
 
@@ -368,6 +271,8 @@ class Assembly:
         if self._held is not None:
             found, rule = Events.concat([self._held[0], found]), np.concatenate([self._held[1], rule])
             self._held = None
+        if self._open_end[rule].any():
+            found = self._gone_on(found, rule)
         if not final and len(found):
             whole = np.flatnonzero(~self._folded[rule])
             last = int(whole[-1]) if len(whole) else 0
@@ -399,7 +304,7 @@ class Assembly:
         return found.take(ordered), rule[ordered]
 
     def _one_by_one(self, found: Events, rule: np.ndarray, slow: np.ndarray, *, final: bool) -> Events:
-        lines = _Lines(found, self._parts, self._clock, self._record, self._chunks)
+        lines = _Lines(found, self._parts, self._clock, self._record, self._octets)
         edges = np.flatnonzero(slow[1:] != slow[:-1]) + 1
         starts = [0, *edges.tolist(), len(rule)] if len(rule) else [0]
         for start, stop in itertools.pairwise(starts):
@@ -443,9 +348,9 @@ class _Lines:
         parts: dict[tuple[str, int], tuple[Events, bytes]],
         clock: int,
         record: bool,
-        chunks: Chunks | None,
+        octets: tuple[Chunks, Sealed] | None,
     ) -> None:
-        self._chunks = chunks
+        self._wire = octets
         begun = [row for row, _ in parts.values()]
         self._shift = len(begun)
         self._found = Events.concat([*begun, found]) if begun else found
@@ -467,10 +372,12 @@ class _Lines:
         """Take a run of lines as they stand."""
         start, stop = start + self._shift, stop + self._shift
         self._out.append(_Run(start, stop, self.clock))
-        if self._chunks is not None:
+        if self._wire is not None:
             for i in range(start, stop):
                 if self._kind[i] == SERVER:
-                    self._chunks.said(self._keys[i], self._texts[i])
+                    self._heard(self._keys[i], self._texts[i])
+                elif self._kind[i] in (OPENED, CLOSED):
+                    self._over(self._keys[i])
 
     def add(self, i: int, role: Role) -> None:
         """Take one line of the log."""
@@ -490,8 +397,7 @@ class _Lines:
         else:
             if kind in (OPENED, CLOSED):
                 self._flush(self._keys[i])
-                if self._chunks is not None:
-                    self._chunks.ended(self._keys[i])
+                self._over(self._keys[i])
             elif kind in (CLIENT, SERVER) and self._open:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
             part = role.part or (self._eol[i] == NONE and role.has("cut"))
@@ -499,6 +405,8 @@ class _Lines:
             if role.has("glued") and not role.octets and not waits:
                 for words in unglued(text):
                     self._tell(i, words, self._eol[i], self._flags[i])
+            elif not waits and self._sealed(i, kind, text, role):
+                pass
             elif role.octets or part or waits or not self._passes(i, kind, text):
                 octets = text.encode() if part and not role.octets else self._octets(i, text, role)
                 self._part(i, (self._keys[i], kind), octets, part=part)
@@ -507,14 +415,36 @@ class _Lines:
 
     def _passes(self, i: int, kind: int, text: str) -> bool:
         """Whether a whole line stands as it is: no chunk of BDAT ends inside it."""
-        if self._chunks is None:
+        if self._wire is None:
             return True
         if kind == SERVER:
-            self._chunks.said(self._keys[i], text)
+            self._heard(self._keys[i], text)
         elif kind == CLIENT:
             size = len(text) if self._flags[i] & FALLBACK or text.isascii() else len(text.encode())
-            return self._chunks.passes(self._keys[i], text, size + 2)
+            return self._wire[0].passes(self._keys[i], text, size + 2)
         return True
+
+    def _sealed(self, i: int, kind: int, text: str, role: Role) -> bool:
+        """Whether a line is octets of TLS; the first of them are an event."""
+        if self._wire is None or kind not in (CLIENT, SERVER):
+            return False
+        key, octets = self._keys[i], self._octets(i, text, role)
+        if not self._wire[1].takes(key, kind, octets):
+            return False
+        told = self._wire[1].event(key, kind, octets)
+        if told is not None:
+            time = self._time[i]
+            time = self.clock if time == NO_TIME else time
+            self._out.append(_Line(i, told[1], self._eol[i], 0, time, self._line[i], told[0]))
+        return True
+
+    def _over(self, key: str) -> None:
+        for each in self._wire or ():
+            each.ended(key)
+
+    def _heard(self, key: str, text: str) -> None:
+        for each in self._wire or ():
+            each.said(key, text)
 
     def _octets(self, i: int, text: str, role: Role) -> bytes:
         """The octets of a line of the log."""
@@ -541,8 +471,8 @@ class _Lines:
     def _pieces(self, where: tuple[str, int], octets: bytes) -> Iterable[tuple[bytes, bool]]:
         """What is whole in some octets of one side, and what waits for more."""
         key, kind = where
-        if self._chunks is not None and kind == CLIENT and self._chunks.counts(key, octets):
-            return self._chunks.divided(key, octets)
+        if self._wire is not None and kind == CLIENT and self._wire[0].counts(key, octets):
+            return self._wire[0].divided(key, octets)
         whole = octets.rfind(b"\n") + 1
         return ((piece, ends) for piece, ends in ((octets[:whole], True), (octets[whole:], False)) if piece)
 
@@ -550,8 +480,8 @@ class _Lines:
         """Lines of the wire that began in this line of the log."""
         for words, eol, flags in wire_lines(octets):
             self._tell(i, words, eol, flags | self._flags[i])
-            if self._kind[i] == SERVER and self._chunks is not None:
-                self._chunks.said(self._keys[i], words)
+            if self._kind[i] == SERVER and self._wire is not None:
+                self._heard(self._keys[i], words)
 
     def _flush(self, key: str, end: bytes = b"", *, kind: int | None = None) -> None:
         for where in [where for where in self._open if where[0] == key and kind in (None, where[1])]:
@@ -597,6 +527,10 @@ class _Lines:
         taken.text = events.replaced_at(taken.text, np.flatnonzero(own), [line.text for line in lines])
         taken.eol, taken.flags, taken.time = taken.eol.copy(), taken.flags.copy(), taken.time.copy()
         taken.time = np.where(taken.time == NO_TIME, clocks, taken.time) if len(index) else taken.time
+        taken.kind = taken.kind.copy()
+        taken.kind[own] = [
+            kind if line.kind < 0 else line.kind for line, kind in zip(lines, taken.kind[own], strict=True)
+        ]
         taken.eol[own] = [line.eol for line in lines]
         taken.flags[own] = [line.flags for line in lines]
         taken.time[own] = [line.time for line in lines]
@@ -620,6 +554,7 @@ class _Line(NamedTuple):
     flags: int
     time: int
     line: int  #: the line of the log that it ends on
+    kind: int = -1  #: of the event, if not that of the line
 
 
 def _said(column: Any) -> np.ndarray:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from smtplog import events, grammar
-from smtplog.formats.assembly import NAMES, SUFFIXES, is_role
 from smtplog.formats.heads import Flaw, head_flaws
+from smtplog.formats.roles import NAMES, SUFFIXES, is_role
 
 _DEFINED = re.compile(r"^[?!]{0,2}([_A-Za-z][_A-Za-z0-9]*)(?:\{[^}]*\})?(?:\.-?[0-9]+)?[ \t]*:")
 #: Terminals that a capture must have: the reader asks for them.

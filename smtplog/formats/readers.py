@@ -92,7 +92,11 @@ class LineReader(Reader):
         addressed = bool(said) and all(re.search(r"\(\?P<(?:CLIENT|SERVER)>", each.pattern) for each in said)
         self._key = ("KEY", "CLIENT", "SERVER", "PEER") if addressed else ("KEY", "PEER")
         self._assembly = Assembly(
-            tuple(each.rule for each in self.shapes), keyless=keyless, timeless=timeless, breaks=declaration.breaks
+            tuple(each.rule for each in self.shapes),
+            keyless=keyless,
+            timeless=timeless,
+            breaks=declaration.breaks,
+            swapped=swapped,
         )
         self._sized = any("_sized" in each.rule for each in self.shapes)
         literals = {shape.literal for shape in self.shapes}

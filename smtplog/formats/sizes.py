@@ -6,21 +6,36 @@ line, and one that ends in mid-line goes on in the next chunk of its side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from smtplog import events
 from smtplog.events import FALLBACK, Events, Strings
+from smtplog.formats.roles import Role
 from smtplog.lines import CRLF, END_OCTETS
 
 
 class Sizes:
     """Which lines of one log a size covers, block by block."""
 
-    def __init__(self, heading: np.ndarray, said: np.ndarray, part: int) -> None:
-        """Which roles have a size as their text; which are those of a whole line below it; and the role of one that need not
-        end where its line ends."""
-        self._heading, self._is_said, self._part = heading, said, part
-        self._said = int(np.flatnonzero(said)[0])
+    def __init__(self, roles: Sequence[Role], side: np.ndarray) -> None:
+        """``side`` is the kind of the lines below each heading. Where a log has other forms too, their sessions open without the
+        suffix ``sized``, and what looks like a size is octets in hexadecimal digits. One role is new: of a line that need not
+        end where the log's line ends."""
+        rules = [role.rule for role in roles]
+        self.part = Role("said_part")
+        self._said = [number for number, rule in enumerate(rules) if rule == "said"]
+        self._heading = [role.heading >= 0 and role.has("sized") for role in roles]
+        self._opened = [role.name == "opened" for role in roles]
+        self._sized = [role.has("sized") for role in roles]
+        self._octets = [
+            rules.index(octets) if head and (octets := f"{role.words[1]}_hex_part") in rules else -1
+            for role, head in zip(roles, self._heading, strict=True)
+        ]
+        self._side = side
+        self._last = len(rules)  # the position of the new role
+        self._on = True
         self._due = 0  # octets of the chunk that are still to come
         self._lost = False  # the log was written again with LF for CRLF
         self._seen = False  # whether a chunk was seen, which tells that
@@ -28,31 +43,32 @@ class Sizes:
     def covered(self, found: Events, rule: np.ndarray, lines: Strings) -> tuple[Events, np.ndarray]:
         """The lines of a block: those that a size covers are said, what stands between the chunks is gone."""
         texts, ends, roles = events.listed(lines), found.eol.tolist(), rule.tolist()
-        odd = (found.flags & FALLBACK) > 0
-        sizes = events.lengths(lines)
-        if odd.any():  # decoded one to one
-            sizes = np.array([len(text) if each else size for text, each, size in zip(texts, odd, sizes, strict=True)])
-        sized, keep = sizes.tolist(), np.ones(len(rule), np.bool_)
-        changed: dict[int, str] = {}
-        opens, said = self._heading[rule].tolist(), self._is_said[rule].tolist()
-        for i, size in enumerate(sized):
+        odd = ((found.flags & FALLBACK) > 0).tolist()
+        sizes = events.lengths(lines).tolist()
+        keep, changed = np.ones(len(rule), np.bool_), dict[int, str]()
+        for i, size in enumerate(sizes):
+            role = roles[i]
             if self._due <= 0:
-                if opens[i]:
+                keep[i] = role not in self._said
+                if self._opened[role]:
+                    self._on = self._sized[role]
+                elif self._heading[role] and self._on:
                     self._due = int(texts[i])
-                else:
-                    keep[i] = not said[i]
+                elif self._heading[role] and self._octets[role] >= 0:
+                    roles[i], found.kind[i] = self._octets[role], self._side[role]
                 continue
+            size = len(texts[i]) if odd[i] else size  # decoded one to one
             if not self._seen:
                 self._seen = True
                 self._lost = ends[i] != CRLF and self._due - size not in (0, 1)
-            end = 2 if self._lost else END_OCTETS[ends[i]]
-            self._due -= size + end
-            if not said[i]:
+            self._due -= size + (2 if self._lost else END_OCTETS[ends[i]])
+            if role not in self._said:
                 changed[i] = texts[i]
-            roles[i] = self._said
+            roles[i] = self._said[0]
             if self._due < 0 or (ends[i] != CRLF and not self._lost):  # in mid-line; or a bare LF
-                roles[i] = self._part
-                changed[i] = texts[i] if self._due < 0 else texts[i] + "\n"
+                between = self._due == -1 and ends[i] == CRLF  # CR and LF
+                roles[i] = self._last
+                changed[i] = texts[i] + ("\r" if between else "" if self._due < 0 else "\n")
         if changed:
             found.text = events.replaced_at(found.text, np.array(list(changed)), list(changed.values()))
         at = np.flatnonzero(keep)
