@@ -69,7 +69,9 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     strong = (found.kind != CLOSED) & (found.kind != TLS) & (found.kind != GAP) & (found.kind != NOTE)
     content, late = found.kind == CONTENT, np.zeros(n, np.bool_)
     sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, usual, content, strong, late)
-    if not content_absent:
+    if content_absent:
+        _mark_shown(sessions, client, server)
+    else:
         _mark_content(sessions, client, server)
     sessions.verb[sessions.content | ~client] = -1
     sessions.odd &= ~sessions.content & client
@@ -143,12 +145,31 @@ def _banners(
     return banner & after_greeting & (quits | (answered & ~asked))
 
 
-def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) -> None:
-    """Message text: what the client says between a 354 and a lone dot, or between BDAT and its last octet."""
-    found, starts = sessions.events, sessions.first[sessions.session]
+def _lone_dots(found: Events, client: np.ndarray) -> np.ndarray:
     dots = np.zeros(len(found), np.bool_)
     maybe = np.flatnonzero(client & (events.lengths(found.text) <= 3))
     dots[maybe] = np.array([line.rstrip() == "." for line in events.listed(events.take(found.text, maybe))], np.bool_)
+    return dots
+
+
+def _mark_shown(sessions: Sessions, client: np.ndarray, server: np.ndarray) -> None:
+    """Message text in a log of a kind that leaves it out: another program writes the same marks. What the client says between
+    a 354 and a lone dot is text, if the server says nothing in between."""
+    dots = _lone_dots(sessions.events, client)
+    if not dots.any():
+        return
+    starts = sessions.first[sessions.session]
+    marks = last_before(server | dots, starts)
+    inside = client & (marks >= 0) & (server & (sessions.code == 354))[marks]
+    ended = np.zeros(len(dots), np.bool_)
+    ended[marks[dots & inside]] = True  # the 354 of each dot
+    sessions.content |= inside & ~dots & ended[marks]
+
+
+def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) -> None:
+    """Message text: what the client says between a 354 and a lone dot, or between BDAT and its last octet."""
+    found, starts = sessions.events, sessions.first[sessions.session]
+    dots = _lone_dots(found, client)
     go_ahead = server & (sessions.code == 354) & ~sessions.goes_on
     go_ahead |= _one_sided(sessions, server)
     every_dot = dots.copy()

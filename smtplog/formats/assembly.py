@@ -564,8 +564,10 @@ def _said(column: Any) -> np.ndarray:
 
 
 def folded(text: str, more: str) -> str:
-    """A line and what was folded: joined with a blank, or, in the middle of base64, with nothing."""
+    """A line and what was folded: joined with a blank, or, in the middle of base64, with nothing. A backslash at the end of a
+    line says that it is folded (RFC 3461 section 10)."""
     encoded = _ENCODED.search(text) is not None and _BASE64.fullmatch(more) is not None
+    text = text.removesuffix(" \\")
     return text + more if encoded else f"{text} {more}"
 
 

@@ -94,6 +94,8 @@ def _speaks(declaration: Declaration, head: Block) -> bool:
             commands |= any(speech.is_command(line) for line in events.listed(events.values(texts))[:2000])
     if not shares:
         return bool((found.kind == CLOSED).any())
+    if declaration.fallback and len(shares) < 2:
+        return False  # one mark alone is that of a quotation, or of anything
     least = min(shares.values()) if len(shares) == 2 else 0.0
     return max(shares.values(), default=0.0) >= 0.4 > least or (len(shares) == 1 and commands)
 
@@ -174,4 +176,4 @@ def sides_swapped(found: Events) -> bool:
         at = np.flatnonzero(found.kind == kind)
         shares.append(float((speech.replies(events.take(found.text, at)).code > 0).mean()) if len(at) else -1.0)
     client, server = shares
-    return client > 0.5 and client > server
+    return client >= 0.4 and client > server

@@ -191,8 +191,12 @@ class LineReader(Reader):
         keys = {name.lower(): events.encoded(columns[name]) for name in ("KEY", "CLIENT", "SERVER") if name in columns}
         if any(name in columns for name in self._key):
             keys["key"] = events.encoded(events.joined(*(columns[name] for name in self._key if name in columns)))
+        kinds = np.array([role.kind for role in roles], np.uint8)
+        unmarked = np.array(
+            [role.has("more") for role in roles], np.bool_
+        )  # by its form: it is the same side's in every log
         return Events.build(
-            self._sided(np.array([role.kind for role in roles], np.uint8)[rule]),
+            np.where(unmarked, kinds, self._sided(kinds))[rule],
             numbers,
             text,
             flags=flags | np.array([role.flags for role in roles], np.uint8)[rule],

@@ -87,9 +87,12 @@ class Entry:
 
     @property
     def slugs(self) -> tuple[str, ...]:
-        """What it may be taken for. A capture in which no line bears the mark of the program that wrote it is any capture."""
+        """What it may be taken for. A capture in which no line bears the mark of the program that wrote it is any capture; what
+        nobody knows the program of may have arrows."""
         captures = tuple(each.slug for each in formats.declarations() if each.kind == "capture")
-        if self.slug not in captures or self.slug == "bare-dialog":
+        if self.slug == "bare-dialog":
+            return (self.slug, "generic-arrows")
+        if self.slug not in captures:
             return (self.slug,)
         lines = events.from_list([line.encode("utf-8", "replace").decode() for line in self.log().lines])
         return (self.slug,) if events.found(lines, formats.declaration(self.slug).signature).any() else captures
