@@ -103,6 +103,20 @@ def _said(side: str, text: str, eol: str, crlf: bool) -> str:
     return f"{side}: {text}" if text else f"{side}:"
 
 
+def notation(side: str, octets: bytes) -> str:
+    """A line of the wire, its end included, as a line of this notation; octets that are no UTF-8 as ``\\xNN``."""
+    text, end = octets.removesuffix(b"\n").removesuffix(b"\r"), octets[len(octets.rstrip(b"\r\n")) :]
+    try:
+        said = text.decode()
+    except UnicodeDecodeError:
+        said = text.decode("latin-1")
+        spelled = "".join(c if c.isascii() else f"\\x{ord(c):02x}" for c in escaped(said))
+        return f"{side}!: {spelled}{end.decode().encode('unicode_escape').decode()}"
+    if end == b"\r\n":
+        return _said(side, said, "crlf", True)
+    return f"{side}!: {escaped(said)}{end.decode().encode('unicode_escape').decode()}"
+
+
 def escaped(text: str) -> str:
     """A line with the escapes of ``C!:``."""
     named = {"\r": "\\r", "\n": "\\n", "\t": "\\t", "\\": "\\\\"}

@@ -1,0 +1,254 @@
+"""The client's side of a play, without any socket: sends what the recorded client sent, listens to what is answered.
+
+Where a server answers otherwise than the recorded one did, the client stays within the protocol: no message text without
+a 354, no secret without the TLS under which it was said, nothing after a 421.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from smtplog import speech
+from smtplog.dialogs import END_OF_DATA
+from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.framing import Framing, TroubleError, code_of, shown
+from smtplog.replay.matching import Level, same_reply
+from smtplog.replay.recording import Recording
+from smtplog.replay.standing import Standing
+from smtplog.replay.turns import Play, Turn
+
+#: What becomes of the play after an answer that is not the recorded one.
+ON_MISMATCH = ("stop", "continue", "quit-cleanly")
+
+
+@dataclass(slots=True)
+class Heard:
+    """What became of one turn."""
+
+    turn: Turn
+    reply: bytes | None = None  #: what the server answered; None where it answered nothing
+    seconds: float | None = None  #: from the command to the whole reply
+    same: bool = True  #: whether it is what the recorded server answered
+    skipped: str = ""  #: why the turn was not played
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was something to compare: not where the log lacks the reply."""
+        return not self.skipped and "reply" not in self.turn.made_up
+
+
+@dataclass(slots=True)
+class Client:
+    """Plays the client of a recorded dialog."""
+
+    play: Play
+    recording: Recording = field(default_factory=Recording)
+    level: Level = "code"
+    on_mismatch: str = "continue"
+    speed: float = 0.0  #: of the recorded pauses: 1 as recorded, 4 four times as fast, 0 none
+    most_wait: float = 60.0  #: the longest pause, in seconds
+    clock: Callable[[], float] = time.monotonic
+    #: The answers to AUTH where the log has masked ones: (mechanism, prompt or None for the initial answer) → what to send.
+    secret: Callable[[str, str | None], str] | None = None
+    heard: list[Heard] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
+    ended: str = ""  #: why the play ended before its last turn; empty where it did not
+    _framing: Framing = field(default_factory=Framing)
+    _waiting: deque[tuple[Heard, float]] = field(default_factory=deque)
+    _mechanism: str = ""
+    _gone: bool = False
+
+    def side(self) -> Side:
+        """The acts of the client, one after the other. Trouble ends the play; what was heard is kept."""
+        try:
+            yield from self._played()
+        except TroubleError as error:
+            self.ended = str(error)
+            for heard, _ in self._waiting:
+                self._lost(heard)
+            self.recording.event("close client")
+            yield Close()
+
+    def _played(self) -> Side:
+        if self.play.implicit_tls:
+            yield from self._tls()
+        for turn in self.play.turns:
+            if not turn.pipelined or self.standing.in_auth:
+                yield from self._settle()
+            if self.ended or self._gone:
+                break
+            yield from self._take(turn)
+        yield from self._settle()
+        if self.ended and self.on_mismatch == "quit-cleanly" and not self._gone:
+            yield from self._quit()
+        yield from self._leave()
+
+    def unplayed(self) -> Iterator[Turn]:
+        """The turns that were not reached."""
+        return iter(self.play.turns[len(self.heard) :])
+
+    # -- one turn
+
+    def _take(self, turn: Turn) -> Side:
+        heard = Heard(turn)
+        self.heard.append(heard)
+        if turn.said is None:
+            if turn.verb == "" and turn.reply is not None and not (self.standing.lmtp and self._is_further(turn)):
+                self._waiting.append((heard, self.clock()))
+            return
+        heard.skipped = self._forbidden(turn)
+        if heard.skipped:
+            if turn.verb == END_OF_DATA and self.standing.transaction == "data":
+                self.ended = self.ended or heard.skipped
+            return
+        if self.speed:
+            yield Wait(min(turn.pause / self.speed, self.most_wait))
+        yield from self._say(turn, heard)
+        if not turn.awaited:
+            return
+        for _ in range(self._replies_due(turn)):
+            self._waiting.append((heard, self.clock()))
+            heard = Heard(turn)
+        if turn.starts_tls:
+            yield from self._settle()
+            if self.heard[-1].reply is not None and code_of(self.heard[-1].reply) == 220:
+                yield from self._tls()
+
+    def _say(self, turn: Turn, heard: Heard) -> Side:
+        assert turn.said is not None
+        said = turn.said
+        line = shown(turn.command)
+        if "secret" in turn.made_up and self.secret is not None:
+            line = self._with_secret(line, heard)
+            said = line.encode() + b"\r\n"
+        if turn.verb == END_OF_DATA:
+            self.recording.client(said)
+            self.standing.said(END_OF_DATA)
+        else:
+            verb = self.standing.verb_of(line)
+            self.recording.client(said, secret=self.standing.is_secret(line))
+            if turn.awaited:
+                self.standing.said(verb)
+            if verb == "AUTH":
+                self._mechanism = speech.split(line)[1].partition(" ")[0].upper()
+        yield Send(said)
+
+    def _with_secret(self, line: str, heard: Heard) -> str:
+        """A line with the secret of the user in place of the masked one."""
+        assert self.secret is not None
+        if self.standing.in_auth:
+            last = next((each.reply for each in reversed(self.heard[:-1]) if each.reply), b"")
+            return self.secret(self._mechanism, speech.words_of(shown(last).strip()))
+        verb, argument = speech.split(line)
+        mechanism = argument.partition(" ")[0]
+        return f"{line[: len(verb)]} {mechanism} {self.secret(mechanism.upper(), None)}"
+
+    def _is_further(self, turn: Turn) -> bool:
+        """A reply to the same end of data as the turn before it: as many come as the server here accepted recipients."""
+        at = next(i for i, each in enumerate(self.play.turns) if each is turn)
+        return any(each.verb == END_OF_DATA for each in self.play.turns[max(at - 1, 0) : at]) or (
+            at > 0 and self.play.turns[at - 1].said is None and self._is_further(self.play.turns[at - 1])
+        )
+
+    def _replies_due(self, turn: Turn) -> int:
+        ends = turn.verb == END_OF_DATA or (turn.verb == "BDAT" and turn.command.upper().rstrip().endswith(b"LAST"))
+        return max(self.standing.recipients, 1) if self.standing.lmtp and ends else 1
+
+    def _forbidden(self, turn: Turn) -> str:
+        """Why a turn may not be played as things stand here."""
+        standing = self.standing
+        if turn.verb == END_OF_DATA and standing.transaction != "data" and not turn.pipelined:
+            return "no 354: the message text was not sent"
+        if turn.verb == "AUTH-RESPONSE" and not standing.in_auth:
+            return "no 334: the answer was not sent"
+        if standing.in_auth and turn.verb != "AUTH-RESPONSE":
+            return "the server waits for an answer to AUTH"
+        if turn.verb in ("AUTH", "X-EXPS") and not standing.tls and self._was_tls(turn):
+            return "recorded under TLS: no secret is sent without it"
+        if (
+            standing.transaction == "data"
+            and turn.verb not in (END_OF_DATA, "AUTH-RESPONSE")
+            and not self._is_waiting()
+        ):
+            return "the server waits for message text"
+        return ""
+
+    def _was_tls(self, turn: Turn) -> bool:
+        return turn.exchange is not None and self.play.dialog.exchanges[turn.exchange].tls
+
+    def _is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    # -- replies
+
+    def _settle(self) -> Side:
+        """Wait for every reply that is due."""
+        while self._waiting and not self._gone:
+            heard, asked = self._waiting[0]
+            reply = yield from self._reply(heard.turn)
+            self._waiting.popleft()
+            if reply is None:
+                self._lost(heard)
+                return
+            heard.reply = reply if heard.reply is None else heard.reply + reply
+            heard.seconds = self.clock() - asked
+            self.recording.server(reply)
+            self.standing.answered(reply)
+            self._judge(heard)
+        for heard, _ in self._waiting:
+            self._lost(heard)
+        self._waiting.clear()
+
+    def _reply(self, turn: Turn) -> Acts[bytes | None]:
+        more = False
+        while True:
+            found = self._framing.exactly(turn.reply) if turn.reply else None
+            found = found or self._framing.reply()
+            if found is not None:
+                return found
+            came = yield Receive(turn.verb, more)
+            if not came:
+                self._gone = True
+                return None
+            self._framing.add(came)
+            more = True
+
+    def _lost(self, heard: Heard) -> None:
+        """The server closed before it answered, as the recorded one may have done."""
+        heard.same = heard.turn.reply is None
+
+    def _judge(self, heard: Heard) -> None:
+        recorded = heard.turn.reply
+        heard.same = not heard.compared or (recorded is None or same_reply(recorded, heard.reply or b"", self.level))
+        if not heard.same and self.on_mismatch != "continue":
+            self.ended = self.ended or "another answer"
+
+    def _tls(self) -> Side:
+        try:
+            yield StartTLS()
+        except TroubleError:
+            self.recording.event("tls failed")
+            raise
+        self._framing = Framing()
+        self.standing.tls = True
+        self.recording.event("tls ok")
+
+    def _quit(self) -> Side:
+        if self.standing.transaction == "data" or self.standing.in_auth or self.standing.closing:
+            return
+        self.recording.client(b"QUIT\r\n")
+        yield Send(b"QUIT\r\n")
+        reply = yield from self._reply(Turn(None, None, "QUIT", None, None))
+        if reply is not None:
+            self.recording.server(reply)
+
+    def _leave(self) -> Side:
+        if self.play.closes == "server" and not self._gone and not self.ended:
+            while (came := (yield Receive("QUIT"))) and len(self._framing.octets) < 1 << 16:
+                self._framing.add(came)
+            self._gone = not came
+        self.recording.event("close server" if self._gone else "close client")
+        yield Close()

@@ -1,0 +1,277 @@
+"""The server's side of a play, without any socket: stands in for the server of recorded dialogs.
+
+A command that the recorded client sent here is answered as it was; another one by the policy for what was not recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from smtplog import speech, states
+from smtplog.dialogs import END_OF_DATA
+from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.faults import Fault, none_of_them
+from smtplog.replay.framing import Framing, TroubleError, shown
+from smtplog.replay.matching import same_command
+from smtplog.replay.recording import Recording
+from smtplog.replay.stand_ins import reply_for
+from smtplog.replay.standing import Standing
+from smtplog.replay.turns import Play, Turn
+
+#: What is done with a command that was not recorded where it comes.
+UNMATCHED = ("503", "close", "nearest", "state-machine")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the client sent at once: a command line, message text with its dot, a chunk with its command."""
+
+    octets: bytes
+    verb: str
+    line: str  #: the command line without its end; ``.``
+
+    def is_turn(self, turn: Turn) -> bool:
+        """Whether the recorded client asked for the same."""
+        if turn.said is None:
+            return False
+        if self.octets == turn.said or "command" in turn.made_up:
+            return True
+        verb = "BDAT" if self.verb == "BDAT LAST" else self.verb
+        if verb != turn.verb:
+            return False
+        return verb in (END_OF_DATA, "AUTH-RESPONSE") or same_command(shown(turn.command), self.line)
+
+
+@dataclass(slots=True)
+class Server:
+    """Plays the server of recorded dialogs: of the first, until the client asks for what another one has."""
+
+    plays: Sequence[Play]
+    recording: Recording = field(default_factory=Recording)
+    unmatched: str = "503"
+    timing: float = 0.0  #: of the recorded delays: 1 as recorded, 4 four times as fast, 0 none
+    fault: Callable[[str], Fault | None] = none_of_them  #: what is done on purpose when this verb comes
+    tls: bool = True  #: whether a handshake can be made; without a certificate STARTTLS is not offered
+    at: int = 0  #: turns of the play that were played
+    misses: list[str] = field(default_factory=list)  #: commands that were not recorded where they came
+    ended: str = ""  #: what went wrong; empty where nothing did
+    standing: Standing = field(default_factory=Standing)
+    _play: int = 0
+    _framing: Framing = field(default_factory=Framing)
+    _gone: bool = False
+    _done: list[Asked] = field(default_factory=list)
+
+    @property
+    def play(self) -> Play:
+        """The dialog that is played."""
+        return self.plays[self._play]
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Its turns."""
+        return self.play.turns
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the recorded dialog was played."""
+        return self.at >= len(self.turns) or all(not turn.awaited for turn in self.turns[self.at :])
+
+    def side(self) -> Side:
+        """The acts of the server, one after the other. Trouble ends the session."""
+        try:
+            yield from self._played()
+        except TroubleError as error:
+            self.ended = str(error)
+            self.recording.event("close server")
+            yield Close()
+
+    def _played(self) -> Side:
+        if self.play.implicit_tls:
+            yield from self._tls()
+        while not self._gone:
+            yield from self._speak()
+            if self._gone or self._is_over():
+                break
+            asked = yield from self._next()
+            if asked is None:
+                self.recording.event("close client")
+                yield Close()
+                return
+            yield from self._answer(asked)
+        self.recording.event("close server")
+        yield Close()
+
+    # -- what comes
+
+    def _next(self) -> Acts[Asked | None]:
+        """What the client asks for next; None where it closed."""
+        while True:
+            found = self._taken()
+            if found is not None:
+                self._note(found)
+                return found
+            came = yield Receive(more=bool(self._framing.octets))
+            if not came:
+                if self._framing.octets:
+                    rest = self._framing.take(len(self._framing.octets))
+                    self.recording.client(rest, secret=self.standing.in_auth)
+                return None
+            self._framing.add(came)
+
+    def _taken(self) -> Asked | None:
+        turn = self.turns[self.at] if self.at < len(self.turns) else None
+        in_text = self.standing.transaction == "data"
+        if turn is not None and turn.said is not None and not (turn.made_up - {"reply"}):
+            octets = self._framing.exactly(turn.said)
+            if octets is not None:
+                verb = END_OF_DATA if turn.verb == END_OF_DATA else self.standing.verb_of(shown(turn.command))
+                return Asked(octets, verb, shown(turn.command))
+        if in_text:
+            octets = self._framing.text()
+            return Asked(octets, END_OF_DATA, ".") if octets is not None else None
+        end = self._framing.octets.find(b"\n")
+        line = shown(bytes(self._framing.octets[: max(end, 0)]).removesuffix(b"\r"))
+        verb = self.standing.verb_of(line) if end >= 0 else ""
+        size = speech.split(line)[1].partition(" ")[0] if verb in ("BDAT", "BDAT LAST") else ""
+        if size.isascii() and size.isdigit():
+            octets = self._framing.chunk(end + 1 + int(size[:12]))
+        else:
+            octets = self._framing.line()
+        return Asked(octets, verb, line) if octets is not None else None
+
+    def _note(self, asked: Asked) -> None:
+        self.recording.client(asked.octets, secret=asked.verb != END_OF_DATA and self.standing.is_secret(asked.line))
+
+    # -- what is answered
+
+    def _speak(self) -> Side:
+        """Say what the recorded server said without being asked: the greeting, a further reply, a farewell."""
+        while self.at < len(self.turns) and self.turns[self.at].said is None:
+            turn = self.turns[self.at]
+            fault = self.fault("greeting") if turn.exchange is None else None
+            self.at += 1
+            yield from self._say(turn.reply or b"", turn.delay, fault)
+            if self._gone:
+                return
+
+    def _answer(self, asked: Asked) -> Side:
+        turn = self._turn_for(asked)
+        fault = self.fault(asked.verb)
+        if turn is None:
+            yield from self._not_recorded(asked, fault)
+            return
+        if not turn.awaited:
+            return
+        self.standing.said(asked.verb)
+        if turn.reply is None:  # the recorded server never answered, nor any command sent with this one
+            self._gone = self.at >= len(self.turns)
+        yield from self._say(turn.reply or b"", turn.delay, fault)
+        if turn.starts_tls and not self._gone and not (fault and fault.reply):
+            yield from self._tls()
+
+    def _turn_for(self, asked: Asked) -> Turn | None:
+        """The next turn, where it is what the client asks for: of this dialog, or of another one that began alike."""
+        if self.at < len(self.turns) and asked.is_turn(self.turns[self.at]):
+            self.at += 1
+            self._done.append(asked)
+            return self.turns[self.at - 1]
+        for number, play in enumerate(self.plays):
+            at = _place(play, self._done)
+            if at is not None and at < len(play.turns) and asked.is_turn(play.turns[at]):
+                self._play, self.at = number, at + 1
+                self._done.append(asked)
+                return play.turns[at]
+        return None
+
+    def _not_recorded(self, asked: Asked, fault: Fault | None) -> Side:
+        self.misses.append(asked.line)
+        turn = _nearest(self.turns, asked) if self.unmatched == "nearest" else None
+        if self.unmatched == "close" and not fault:
+            self._gone = True
+            return
+        state = self.standing.state
+        self.standing.said(asked.verb)
+        if turn is not None and turn.reply is not None:
+            self.at = self.turns.index(turn) + 1
+            yield from self._say(turn.reply, turn.delay, fault)
+            return
+        correct = self.unmatched == "state-machine" or asked.verb == "QUIT"
+        reply = self._correct(asked, state) if correct else b"503 5.5.1 Not recorded here\r\n"
+        yield from self._say(reply, 0.0, fault)
+        self._gone = self._gone or self.standing.closing
+        if asked.verb == "STARTTLS" and reply.startswith(b"220") and not self._gone:
+            yield from self._tls()
+
+    def _correct(self, asked: Asked, state: str) -> bytes:
+        """What a correct server says to this command in this state."""
+        if asked.verb not in states.ALLOWED[state]:
+            known = any(asked.verb in verbs for verbs in states.ALLOWED.values())
+            return b"503 5.5.1 Bad sequence of commands\r\n" if known else b"500 5.5.2 Command not recognized\r\n"
+        if asked.verb == "STARTTLS" and (not self.tls or self.standing.tls):
+            return b"503 5.5.1 TLS is not offered\r\n"
+        offered = next(
+            (t.reply for t in self.turns if t.verb == asked.verb and t.verb in states.HELLO and t.reply), None
+        )
+        reply = offered or reply_for(asked.verb.removesuffix(" LAST"), speech.split(asked.line)[1])
+        ends = asked.verb in (END_OF_DATA, "BDAT LAST")
+        return reply * max(self.standing.recipients, 1) if self.standing.lmtp and ends else reply
+
+    def _say(self, reply: bytes, delay: float, fault: Fault | None) -> Side:
+        if self.timing and delay:
+            yield Wait(delay / self.timing)
+        if fault is not None:
+            if fault.wait:
+                yield Wait(fault.wait)
+            reply = fault.reply or reply
+            self._gone = self._gone or fault.closes
+            if fault.silent:
+                return
+        if not reply:
+            return
+        rest = reply
+        while rest:
+            framing = Framing(bytearray(rest))
+            whole = framing.reply() or bytes(framing.octets)
+            self.standing.answered(whole)
+            rest = rest[len(whole) :]
+        self.recording.server(reply)
+        yield Send(reply)
+
+    def _tls(self) -> Side:
+        try:
+            yield StartTLS()
+        except TroubleError:
+            self.recording.event("tls failed")
+            raise
+        self._framing = Framing()
+        self.standing.tls = True
+        self.recording.event("tls ok")
+
+    def _is_over(self) -> bool:
+        """Whether the server closes now, as the recorded one did."""
+        return self.at >= len(self.turns) and (self.standing.closing or self.play.closes == "server")
+
+
+def _place(play: Play, done: Sequence[Asked]) -> int | None:
+    """How far this dialog goes with what was asked for so far; None where it began otherwise."""
+    at = 0
+    for asked in done:
+        while at < len(play.turns) and play.turns[at].said is None:
+            at += 1
+        if at >= len(play.turns) or not asked.is_turn(play.turns[at]):
+            return None
+        at += 1
+    while at < len(play.turns) and play.turns[at].said is None:
+        at += 1
+    return at
+
+
+def _nearest(turns: Sequence[Turn], asked: Asked) -> Turn | None:
+    """The recorded exchange that is most like a command: the same verb, then the longest common beginning."""
+    alike = [turn for turn in turns if turn.said is not None and turn.verb == asked.verb.removesuffix(" LAST")]
+    return max(alike, key=lambda turn: _common(shown(turn.command).casefold(), asked.line.casefold()), default=None)
+
+
+def _common(one: str, other: str) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,109 @@
+"""Where a live session stands: the state table of :mod:`smtplog.states`, walked as commands and replies go by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from smtplog import negotiated, redact, speech, states
+from smtplog.dialogs import END_OF_DATA
+from smtplog.replay.framing import code_of, shown
+
+
+@dataclass(slots=True)
+class Standing:
+    """The state of one session. Commands are told as they are sent, replies as they come, in the order of the wire."""
+
+    hello: str = ""  #: the accepted hello in force
+    tls: bool = False
+    authenticated: bool = False
+    transaction: str = "none"
+    extensions: Mapping[str, str] = field(default_factory=dict)  #: EHLO keyword → parameters, of the last EHLO
+    recipients: int = 0  #: accepted in this transaction
+    greeted: bool = False
+    closing: bool = False
+    in_auth: bool = False  #: a 334 came: the client owes an answer
+    waiting: deque[str] = field(default_factory=deque)  #: verbs that are not answered yet
+    due: int = 0  #: replies to the end of data that come after the next one (LMTP)
+    _connected: bool = False  #: the first reply came
+
+    @property
+    def state(self) -> str:
+        """One of :data:`smtplog.states.STATES`."""
+        if self.closing:
+            return "closing"
+        if self.in_auth:
+            return "auth"
+        if self.transaction != "none":
+            return self.transaction
+        return "ready" if self.hello else "greeted" if self.greeted else "connected"
+
+    @property
+    def lmtp(self) -> bool:
+        """Whether the session speaks LMTP (RFC 2033)."""
+        return self.hello == "LHLO"
+
+    def verb_of(self, line: str) -> str:
+        """The verb of a client line here: that of a command, ``AUTH-RESPONSE``; ``BDAT LAST`` is a verb of its own."""
+        if self.in_auth:
+            return "AUTH-RESPONSE"
+        verb, argument = speech.split(line)
+        return "BDAT LAST" if verb == "BDAT" and argument.upper().split()[1:] == ["LAST"] else verb
+
+    def said(self, verb: str) -> None:
+        """The client sent this command, or the end of data."""
+        self.waiting.append(verb)
+        if verb == "AUTH-RESPONSE":
+            self.in_auth = False
+        if verb == END_OF_DATA:
+            self.transaction = "rcpt" if self.transaction == "data" else self.transaction
+
+    def answered(self, reply: bytes) -> str:
+        """A whole reply came; gives the verb that it answers, empty for one that nothing asked for."""
+        code = code_of(reply)
+        if not (self._connected or self.waiting):
+            self._connected = True
+            self.greeted = code // 100 == 2
+            self.closing = not self.greeted
+            return ""
+        self._connected = True
+        if self.due:
+            self.due -= 1
+            return END_OF_DATA
+        verb = self.waiting.popleft() if self.waiting else ""
+        if self.lmtp and verb in (END_OF_DATA, "BDAT LAST"):
+            self.due = max(self.recipients - 1, 0)
+        if verb == "RCPT" and code // 100 == 2:
+            self.recipients += 1
+        if verb in ("EHLO", "LHLO") and code // 100 == 2:
+            text = tuple(speech.words_of(line) for line in shown(reply).splitlines())
+            self.extensions = negotiated.keywords(text)
+        self._move(states.after(verb, code))
+        return verb
+
+    def _move(self, after: states.After) -> None:
+        self.transaction = after.transaction or self.transaction
+        if after.transaction in ("none", "mail"):
+            self.recipients = 0
+        if after.hello is not None:
+            self.hello = "" if after.hello == "none" else after.hello
+        self.tls = self.tls if after.tls is None else after.tls
+        self.authenticated = self.authenticated if after.authenticated is None else after.authenticated
+        self.in_auth = self.in_auth if after.auth is None else after.auth
+        self.closing = self.closing if after.closing is None else after.closing
+
+    def is_secret(self, line: str) -> bool:
+        """Whether a client line, not told yet, gives away a secret: an AUTH answer, an AUTH command with one."""
+        verb, argument = speech.split(line)
+        if self.in_auth:
+            return not redact.hidden(line.strip())
+        return verb in ("AUTH", "X-EXPS") and not redact.hidden(argument.partition(" ")[2].strip())
+
+
+def masked(line: str) -> str:
+    """A client line with its secret masked."""
+    verb, argument = speech.split(line)
+    if verb in ("AUTH", "X-EXPS") and " " in argument.strip():
+        return f"{line[: len(verb)]} {argument.partition(' ')[0]} {redact.MASK}"
+    return redact.MASK

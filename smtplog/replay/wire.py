@@ -1,0 +1,201 @@
+"""The wire: sockets and TLS, and the driver that does what a side of a play asks for.
+
+Nothing else in smtplog opens a socket (:mod:`smtplog.replay.listener` and the proxy use this module). Every wait has an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from smtplog.errors import SmtplogError, UsageError
+from smtplog.replay.acts import Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.framing import TroubleError
+
+#: Seconds for a reply, by the command it answers (RFC 5321 section 4.5.3.2).
+PATIENCE = {"": 300.0, "DATA": 120.0, ".": 600.0}
+_AT_ONCE = 1 << 16
+_LINGER = 1.0  # seconds in which the other side may read what was sent last
+
+
+class UnreachableError(SmtplogError):
+    """Nobody answers at the address."""
+
+
+class LateError(TroubleError):
+    """The other side said nothing for too long."""
+
+
+class HandshakeError(TroubleError):
+    """TLS could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port as the user writes them: ``mx.example.net:25``, ``[::1]:2525``, ``mx.example.net``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address(words: str, port: int = 25) -> Address:
+    """The address that some words name. Raises UsageError."""
+    host, colon, number = words.rpartition(":")
+    if words.startswith("["):
+        host, _, number = words[1:].partition("]")
+        colon, number = number[:1], number[1:]
+    elif not colon or ":" in host:  # no port, or an IPv6 address without one
+        host, number, colon = words, "", ""
+    if not host or (colon and not (number.isascii() and number.isdigit() and 0 <= int(number[:6]) < 65536)):
+        raise UsageError(f"{words!r} is no address; write HOST:PORT, as in mx.example.net:25 or [::1]:2525")
+    return Address(host, int(number) if colon else port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: every address of its name is one of loopback."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(str(each[4][0]).startswith("127.") or each[4][0] == "::1" for each in found)
+
+
+def for_clients(*, insecure: bool = False, trusted: str | None = None) -> ssl.SSLContext:
+    """TLS as a client speaks it: 1.2 at least, the certificate and its name verified unless ``insecure``."""
+    try:
+        context = ssl.create_default_context(cafile=trusted)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the certificates in {trusted} cannot be read: {error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def for_servers(chain: str, key: str | None = None) -> ssl.SSLContext:
+    """TLS as a server speaks it, with the certificate in these files. Raises UsageError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(chain, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the certificate in {chain} cannot be used: {error}; it is PEM, its key too") from None
+    return context
+
+
+def connect(to: Address, timeout: float = 30.0) -> Wire:
+    """A connection to a server. Raises UnreachableError."""
+    try:
+        return Wire(socket.create_connection((to.host, to.port), timeout), name=to.host)
+    except (OSError, UnicodeError) as error:
+        reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        raise UnreachableError(f"{to} cannot be reached: {reason}; check the name, the port and the firewall") from None
+
+
+@dataclass(slots=True)
+class Wire:
+    """One end of a connection."""
+
+    socket: socket.socket
+    name: str = ""  #: the host that the certificate of the server must name; empty at a server
+    tls: ssl.SSLContext | None = None  #: to start TLS with
+    timeout: float | None = None  #: seconds for every answer, in place of those of the RFC
+    total: float = 3600.0  #: seconds for all of the session
+    _begun: float = field(default_factory=time.monotonic)
+    _until: float = 0.0
+
+    def run(self, side: Side) -> None:
+        """Do what a side of a play asks for, to its end. What goes wrong is thrown into it, for it to end in good order."""
+        answer, trouble = b"", None
+        try:
+            while True:
+                act = side.throw(trouble) if trouble is not None else side.send(answer) if answer else next(side)
+                answer, trouble = b"", None
+                try:
+                    answer = self._do(act)
+                except TroubleError as error:
+                    trouble = error
+        except StopIteration:
+            return
+        finally:
+            self.close()
+
+    def _do(self, act: object) -> bytes:
+        match act:
+            case Send(octets):
+                self.send(octets)
+            case Receive(command, more):
+                if not more:
+                    self._until = time.monotonic() + (self.timeout or PATIENCE.get(command, PATIENCE[""]))
+                return self.receive(self._until, command)
+            case Wait(seconds):
+                time.sleep(min(seconds, max(self._left(), 0.0)))
+            case StartTLS():
+                self.start_tls()
+            case Close():
+                self.close()
+        return b""
+
+    def send(self, octets: bytes) -> None:
+        """Send all of it; a side that has gone is found out when its answer is waited for."""
+        self.socket.settimeout(max(min(self.timeout or PATIENCE[""], self._left()), 0.01))
+        try:
+            self.socket.sendall(octets)
+        except TimeoutError:
+            raise LateError("the other side took nothing of what was sent to it for too long") from None
+        except OSError:
+            return
+
+    def receive(self, until: float, command: str = "") -> bytes:
+        """What came, nothing where the other side closed. Raises LateError."""
+        left = min(until - time.monotonic(), self._left())
+        if left > 0:
+            self.socket.settimeout(left)
+            try:
+                return self.socket.recv(_AT_ONCE)
+            except TimeoutError:
+                left = 0
+            except OSError:
+                return b""
+        what = f"no whole answer to {command}" if command else "nothing whole"
+        raise LateError(f"{what} came in time")
+
+    def start_tls(self) -> None:
+        """The handshake. Raises HandshakeError."""
+        if self.tls is None:
+            raise HandshakeError("TLS cannot be started: there is no certificate")
+        self.socket.settimeout(max(min(self.timeout or 60.0, self._left()), 0.01))
+        try:
+            server = not self.name
+            self.socket = self.tls.wrap_socket(self.socket, server_side=server, server_hostname=self.name or None)
+        except ssl.SSLCertVerificationError as error:
+            told = f"the certificate of {self.name} is not trusted: {error.verify_message}; --insecure takes any"
+            raise HandshakeError(told) from None
+        except TimeoutError:
+            raise HandshakeError("the TLS handshake did not end in time") from None
+        except (OSError, ValueError) as error:
+            raise HandshakeError(f"the TLS handshake failed: {getattr(error, 'reason', None) or error}") from None
+
+    def close(self) -> None:
+        """Close, and let the other side read to the end what was sent."""
+        if self.socket.fileno() < 0:
+            return
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            until = time.monotonic() + _LINGER
+            while (left := until - time.monotonic()) > 0:
+                self.socket.settimeout(left)
+                if not self.socket.recv(_AT_ONCE):
+                    break
+        self.socket.close()
+
+    def _left(self) -> float:
+        """Seconds left for the session."""
+        return self._begun + self.total - time.monotonic()
