@@ -122,12 +122,16 @@ class Page:
             style = styles[number] if number < len(styles) else ""
             self.line("  " + self.paint("  ".join(shown).rstrip(), style))
 
-    def close(self) -> None:
-        """The end of the output."""
+    def flush(self) -> None:
+        """What was written so far is to be seen now."""
         try:
             self.stream.flush()
         except BrokenPipeError:
             self._gone()
+
+    def close(self) -> None:
+        """The end of the output."""
+        self.flush()
         if self.stream is not sys.stdout:
             self.stream.close()
 

@@ -213,6 +213,8 @@ class Server:
         offered = next(
             (t.reply for t in self.turns if t.verb == asked.verb and t.verb in states.HELLO and t.reply), None
         )
+        if offered and self.standing.tls:
+            offered = _without_starttls(offered)
         reply = offered or reply_for(asked.verb.removesuffix(" LAST"), speech.split(asked.line)[1])
         ends = asked.verb in (END_OF_DATA, "BDAT LAST")
         return reply * max(self.standing.recipients, 1) if self.standing.lmtp and ends else reply
@@ -251,6 +253,13 @@ class Server:
     def _is_over(self) -> bool:
         """Whether the server closes now, as the recorded one did."""
         return self.at >= len(self.turns) and (self.standing.closing or self.play.closes == "server")
+
+
+def _without_starttls(reply: bytes) -> bytes:
+    """The offers of a server once TLS stands (RFC 3207 section 4.2)."""
+    lines = [line for line in reply.splitlines(keepends=True) if line[4:].strip().upper() != b"STARTTLS"]
+    last = lines[-1]
+    return b"".join([*lines[:-1], last[:3] + b" " + last[4:]])
 
 
 def _place(play: Play, done: Sequence[Asked]) -> int | None:

@@ -1,0 +1,142 @@
+"""Listens on a port and gives each connection its own stand-in server, in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from smtplog.errors import UsageError
+from smtplog.replay.faults import Fault, Faults
+from smtplog.replay.recording import Recording
+from smtplog.replay.server import Server
+from smtplog.replay.turns import Play
+from smtplog.replay.wire import Address, Wire
+
+#: So many sessions are held at once; further ones wait to be accepted.
+MOST_SESSIONS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a stand-in server behaves."""
+
+    unmatched: str = "503"
+    timing: float = 0.0  #: of the recorded delays; 0 none
+    in_turn: bool = True  #: the k-th connection gets the k-th dialog; else the client's commands choose
+    faults: tuple[Fault, ...] = ()
+    tls: ssl.SSLContext | None = None
+    timeout: float = 300.0  #: seconds for each command (RFC 5321 section 4.5.3.2.7)
+    show_secrets: bool = False
+    folder: Path | None = None  #: where each session is recorded
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection that was served."""
+
+    number: int  #: from 1
+    peer: str
+    server: Server
+
+
+class Listener:
+    """A stand-in server on a port. ``with Listener(...) as listening: … listening.port``."""
+
+    def __init__(
+        self,
+        plays: Sequence[Play],
+        at: Address,
+        conduct: Conduct,
+        told: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        self.plays, self.conduct, self.told = list(plays), conduct, told
+        self.sessions = 0  #: that have ended
+        self._numbers = count(1)
+        self._room = threading.BoundedSemaphore(MOST_SESSIONS)
+        self._held: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((at.host, at.port), family=family, backlog=512)
+        except OSError as error:
+            raise UsageError(f"{at} cannot be listened on: {error.strerror}; choose another port") from None
+        self.host, self.port = at.host, int(self._socket.getsockname()[1])
+        self._thread = threading.Thread(target=self._listen, name="smtplog listener", daemon=True)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more, and wait for the sessions that are held."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        for thread in list(self._held):
+            thread.join(self.conduct.timeout)
+
+    def _listen(self) -> None:
+        for number in self._numbers:
+            self._room.acquire()
+            try:
+                connection, peer = self._socket.accept()
+            except OSError:  # closed
+                self._room.release()
+                return
+            name = str(Address(str(peer[0]), int(peer[1])))
+            thread = threading.Thread(target=self._hold, args=(connection, number, name), daemon=True)
+            with self._lock:
+                self._held.add(thread)
+            thread.start()
+
+    def _hold(self, connection: socket.socket, number: int, peer: str) -> None:
+        try:
+            with self._recording(number, peer) as recording:
+                server = self._server(number, recording)
+                wire = Wire(connection, tls=self.conduct.tls, timeout=self.conduct.timeout)
+                wire.run(server.side())
+            with self._lock:
+                self.sessions += 1
+                self.told(Session(number, peer, server))
+        finally:
+            connection.close()
+            with self._lock:
+                self._held.discard(threading.current_thread())
+            self._room.release()
+
+    def _server(self, number: int, recording: Recording) -> Server:
+        start = (number - 1) % len(self.plays)
+        plays = [self.plays[start]] if self.conduct.in_turn else self.plays
+        conduct = self.conduct
+        return Server(
+            plays,
+            recording,
+            unmatched=conduct.unmatched,
+            timing=conduct.timing,
+            fault=Faults(conduct.faults),
+            tls=conduct.tls is not None,
+        )
+
+    @contextlib.contextmanager
+    def _recording(self, number: int, peer: str) -> Iterator[Recording]:
+        if self.conduct.folder is None:
+            recording = Recording(show_secrets=self.conduct.show_secrets)
+            recording.event(f"connect {peer} -> {Address(self.host, self.port)}")
+            yield recording
+            return
+        path = self.conduct.folder / f"session-{number:04}.dialog"
+        with path.open("w", encoding="utf-8") as stream:
+            recording = Recording(stream, show_secrets=self.conduct.show_secrets)
+            recording.event(f"connect {peer} -> {Address(self.host, self.port)}")
+            yield recording
