@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from smtplog import speech
 from smtplog.dialogs import END_OF_DATA
 from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.credentials import Credentials
 from smtplog.replay.framing import Framing, TroubleError, code_of, shown
 from smtplog.replay.matching import Level, same_reply
 from smtplog.replay.recording import Recording
@@ -51,8 +52,9 @@ class Client:
     speed: float = 0.0  #: of the recorded pauses: 1 as recorded, 4 four times as fast, 0 none
     most_wait: float = 60.0  #: the longest pause, in seconds
     clock: Callable[[], float] = time.monotonic
-    #: The answers to AUTH where the log has masked ones: (mechanism, prompt or None for the initial answer) → what to send.
-    secret: Callable[[str, str | None], str] | None = None
+    credentials: Credentials | None = None  #: who logs in, in place of who did then
+    deliver: bool = True  #: whether message text may be sent
+    as_masked: bool = True  #: whether a masked secret may be sent as it is masked
     heard: list[Heard] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
     ended: str = ""  #: why the play ended before its last turn; empty where it did not
@@ -60,6 +62,7 @@ class Client:
     _waiting: deque[tuple[Heard, float]] = field(default_factory=deque)
     _mechanism: str = ""
     _gone: bool = False
+    _further: int = 0  #: replies to the end of data that are due beside the first (LMTP)
 
     def side(self) -> Side:
         """The acts of the client, one after the other. Trouble ends the play; what was heard is kept."""
@@ -76,11 +79,14 @@ class Client:
         if self.play.implicit_tls:
             yield from self._tls()
         for turn in self.play.turns:
+            if not turn.further:
+                self._await_further()
             if not turn.pipelined or self.standing.in_auth:
                 yield from self._settle()
             if self.ended or self._gone:
                 break
             yield from self._take(turn)
+        self._await_further()
         yield from self._settle()
         if self.ended and self.on_mismatch == "quit-cleanly" and not self._gone:
             yield from self._quit()
@@ -96,7 +102,12 @@ class Client:
         heard = Heard(turn)
         self.heard.append(heard)
         if turn.said is None:
-            if turn.verb == "" and turn.reply is not None and not (self.standing.lmtp and self._is_further(turn)):
+            if turn.further:
+                self._further -= 1
+                heard.skipped = (
+                    "" if self._further >= 0 else "no reply is due: another number of recipients was accepted"
+                )
+            if not heard.skipped:
                 self._waiting.append((heard, self.clock()))
             return
         heard.skipped = self._forbidden(turn)
@@ -106,12 +117,13 @@ class Client:
             return
         if self.speed:
             yield Wait(min(turn.pause / self.speed, self.most_wait))
+        if self._framing.octets and not self._waiting and code_of(bytes(self._framing.octets)) != 421:
+            raise TroubleError("the server answered before it was asked")
         yield from self._say(turn, heard)
         if not turn.awaited:
             return
-        for _ in range(self._replies_due(turn)):
-            self._waiting.append((heard, self.clock()))
-            heard = Heard(turn)
+        self._waiting.append((heard, self.clock()))
+        self._further = self._replies_due(turn) - 1
         if turn.starts_tls:
             yield from self._settle()
             if self.heard[-1].reply is not None and code_of(self.heard[-1].reply) == 220:
@@ -121,8 +133,8 @@ class Client:
         assert turn.said is not None
         said = turn.said
         line = shown(turn.command)
-        if "secret" in turn.made_up and self.secret is not None:
-            line = self._with_secret(line, heard)
+        if turn.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE") and self.credentials is not None:
+            line = self._with_secret(line, self.credentials)
             said = line.encode() + b"\r\n"
         if turn.verb == END_OF_DATA:
             self.recording.client(said)
@@ -136,22 +148,21 @@ class Client:
                 self._mechanism = speech.split(line)[1].partition(" ")[0].upper()
         yield Send(said)
 
-    def _with_secret(self, line: str, heard: Heard) -> str:
-        """A line with the secret of the user in place of the masked one."""
-        assert self.secret is not None
+    def _with_secret(self, line: str, credentials: Credentials) -> str:
+        """A line with the secret of the user in place of the recorded one."""
         if self.standing.in_auth:
-            last = next((each.reply for each in reversed(self.heard[:-1]) if each.reply), b"")
-            return self.secret(self._mechanism, speech.words_of(shown(last).strip()))
+            prompt = next((each.reply for each in reversed(self.heard[:-1]) if each.reply), b"")
+            return credentials.answer(self._mechanism, speech.words_of(shown(prompt).strip()))
         verb, argument = speech.split(line)
-        mechanism = argument.partition(" ")[0]
-        return f"{line[: len(verb)]} {mechanism} {self.secret(mechanism.upper(), None)}"
+        mechanism, _, initial = argument.partition(" ")
+        said = credentials.initial(mechanism.upper()) if initial else None
+        return f"{line[: len(verb)]} {mechanism}{f' {said}' if said else ''}"
 
-    def _is_further(self, turn: Turn) -> bool:
-        """A reply to the same end of data as the turn before it: as many come as the server here accepted recipients."""
-        at = next(i for i, each in enumerate(self.play.turns) if each is turn)
-        return any(each.verb == END_OF_DATA for each in self.play.turns[max(at - 1, 0) : at]) or (
-            at > 0 and self.play.turns[at - 1].said is None and self._is_further(self.play.turns[at - 1])
-        )
+    def _await_further(self) -> None:
+        """Replies to the end of data that the recorded server had no occasion for."""
+        for _ in range(self._further):
+            self._waiting.append((Heard(Turn(None, None, END_OF_DATA, None, None)), self.clock()))
+        self._further = 0
 
     def _replies_due(self, turn: Turn) -> int:
         ends = turn.verb == END_OF_DATA or (turn.verb == "BDAT" and turn.command.upper().rstrip().endswith(b"LAST"))
@@ -160,6 +171,10 @@ class Client:
     def _forbidden(self, turn: Turn) -> str:
         """Why a turn may not be played as things stand here."""
         standing = self.standing
+        if not self.deliver and (turn.verb in ("DATA", "BDAT") or (turn.verb == END_OF_DATA and turn.pipelined)):
+            return "message text is sent with --deliver only"
+        if "secret" in turn.made_up and self.credentials is None and not self.as_masked:
+            return "the log masks the secret: name a user with --auth"
         if turn.verb == END_OF_DATA and standing.transaction != "data" and not turn.pipelined:
             return "no 354: the message text was not sent"
         if turn.verb == "AUTH-RESPONSE" and not standing.in_auth:

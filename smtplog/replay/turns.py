@@ -36,6 +36,7 @@ class Turn:
     pipelined: bool = False  #: said before the reply to the turn before it (RFC 2920)
     starts_tls: bool = False  #: the handshake comes next
     awaited: bool = True  #: the client waits for a reply
+    further: bool = False  #: a further reply to the same end of data (LMTP)
     made_up: frozenset[str] = frozenset()  #: stand-ins in it: ``command text secret reply``
     pause: float = 0.0  #: seconds before the client speaks
     delay: float = 0.0  #: seconds from then to the reply
@@ -105,7 +106,8 @@ def _turn(dialog: Dialog, i: int, crlf: bool, pause: float, *, answered: bool, p
     exchange = dialog.exchanges[i]
     made_up: set[str] = set()
     text = said = None
-    if not (exchange.command is None or _is_further(dialog.exchanges, i)):
+    further = _is_further(dialog.exchanges, i)
+    if not (exchange.command is None or further):
         text, said = _said(dialog, exchange, crlf, made_up)
     reply = _octets(exchange.reply) if exchange.reply is not None else None
     awaited = exchange.verb not in UNANSWERED
@@ -122,6 +124,7 @@ def _turn(dialog: Dialog, i: int, crlf: bool, pause: float, *, answered: bool, p
         pipelined=pipelined and said is not None,
         starts_tls=_starts_tls(dialog, i),
         awaited=awaited,
+        further=further,
         made_up=frozenset(made_up),
         pause=pause,
         delay=exchange.latency or 0.0,

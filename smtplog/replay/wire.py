@@ -111,6 +111,12 @@ class Wire:
     _begun: float = field(default_factory=time.monotonic)
     _until: float = 0.0
 
+    @property
+    def here(self) -> Address:
+        """This end."""
+        host, port = self.socket.getsockname()[:2]
+        return Address(str(host), int(port))
+
     def run(self, side: Side) -> None:
         """Do what a side of a play asks for, to its end. What goes wrong is thrown into it, for it to end in good order."""
         answer, trouble = b"", None
