@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from smtplog.errors import UnreadableError
+from smtplog.packets import is_capture
 
 _ROTATED = re.compile(r"^(.*?)(?:[.-]([0-9]{1,10}))?((?:\.(?:gz|bz2|xz|zst))?)$")
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -30,7 +31,6 @@ _BINARIES = {
     b"MZ\x90": "a program",
     b"SQLite format": "a database",
 }
-_CAPTURES = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x0a\x0d\x0d\x0a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,16 @@ def open_source(source: Source) -> BinaryIO:
     except OSError as error:
         raise UnreadableError(f"{source.path} cannot be read: {error.strerror}") from None
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
-    return cast(
-        BinaryIO, io.BufferedReader(_Guarded(_unpacked(stream, packed), source.path, packed or "file"), 1 << 16)
-    )
+    stream = _buffered(_Guarded(_unpacked(stream, packed), source.path, packed or "file"))
+    if is_capture(cast(Any, stream).peek(12)[:12]):
+        from smtplog.streams import PacketLog
+
+        return _buffered(_Guarded(PacketLog(stream, source.path), source.path, "packet capture"))
+    return stream
+
+
+def _buffered(stream: io.RawIOBase) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(stream, 1 << 16))
 
 
 def _unpacked(stream: BinaryIO, packed: str | None) -> Any:
@@ -157,8 +164,6 @@ def looks_binary(head: bytes) -> str | None:
     for magic, what in _BINARIES.items():
         if head.startswith(magic):
             return f"it is {what}"
-    if head.startswith(_CAPTURES):
-        return "it is a packet capture; export the dialog with tshark -r FILE -q -z follow,tcp,ascii,0"
     sample = head[:65536]
     odd = sum(count for octet, count in _counted(sample) if octet < 32 and octet not in b"\t\n\r\x08\x1b\x0c")
     return "too many of its octets are control characters" if sample and odd > len(sample) * 0.3 else None

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "smtplog"
 FLOORS = (
-    "errors model lines sources reference",
+    "errors model lines packets streams sources reference",
     "events grammar speech syntax states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings consequences judging rules manual suspects summary explain tables charts jsonview replay",

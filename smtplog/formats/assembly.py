@@ -21,6 +21,7 @@ from smtplog.events import (
     CLOSED,
     CONTENT,
     FALLBACK,
+    GAP,
     KINDS,
     NO_TIME,
     NOTE,
@@ -148,8 +149,8 @@ class Assembly:
         slow = self._slow[rule] | (self._heading[rule] >= 0) | (self._cut[rule] & (found.eol == NONE))
         if self._raw.any() and not self._part.any():
             slow &= ~_line_literals(found, self._raw[rule])
-        if self._octets is not None and any(each.concern(found) for each in self._octets):
-            slow[:] = True
+        if self._octets is not None:
+            slow |= (found.kind == GAP) | any(each.concern(found) for each in self._octets)
         if slow.any() or self._parts or self._octets is not None:
             found = self._one_by_one(found, rule, slow, final=final)
         elif self._clock != NO_TIME:
@@ -398,6 +399,10 @@ class _Lines:
             if kind in (OPENED, CLOSED):
                 self._flush(self._keys[i])
                 self._over(self._keys[i])
+            elif kind == GAP:
+                self._flush(self._keys[i])
+                if self._wire is not None:
+                    self._wire[0].broken(self._keys[i])
             elif kind in (CLIENT, SERVER) and self._open:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
             part = role.part or (self._eol[i] == NONE and role.has("cut"))

@@ -54,6 +54,10 @@ class Chunks:
             self._due[key] = due - size
         return True
 
+    def broken(self, key: str) -> None:
+        """Octets are missing: nobody knows where the chunk ends."""
+        self._due.pop(key, None)
+
     def counts(self, key: str, octets: bytes) -> bool:
         """Whether a chunk is due, or may begin in these octets of the client."""
         return key in self._due or (key not in self._go_ahead and _BDAT.search(octets) is not None)

@@ -42,6 +42,7 @@ class Declaration:
     noise: bool  #: most lines of the log are no dialog: those that the grammar does not know are not counted
     rotated: bool  #: a log may go on in another file; a mail or a run in a terminal does not
     fallback: bool  #: tried only where no other signature is found
+    certain: bool  #: its signature alone is proof, though the head of the file may hold no dialog yet
     before: tuple[str, ...]  #: formats that give way to this one, as their marks are its, too
     head: dict[str, Any]  #: the whole head
     grammar: str
@@ -156,6 +157,7 @@ def _declaration(slug: str, path: str, head: dict[str, Any], text: str) -> Decla
         noise=head.get("noise", False),
         rotated=head.get("rotated", True),
         fallback=head.get("fallback", False),
+        certain=head.get("certain", False),
         before=tuple(head.get("before", ())),
         head=head,
         grammar=text,

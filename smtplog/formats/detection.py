@@ -75,6 +75,8 @@ def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block)
         # The words of the program stand once a session; what ran in a terminal stands below the words of the terminal.
         above = int((events.lengths(lines)[: int(np.flatnonzero(hits)[0])] > 0).sum())
         score = 0.9 + 0.1 * (1 - above / said)
+    elif declaration.certain:
+        score = 1.0
     elif declaration.kind == "lines" and not _speaks(declaration, head):
         return Candidate(declaration.slug, 0.0, "its marks are there, but no dialog behind them")
     first, times = head.first + int(np.flatnonzero(hits)[0]), "once" if count == 1 else f"{count} times"

@@ -134,6 +134,7 @@ _EVERY = {
     "least": _Key(_number(1, 1000), "how many lines must bear the signature", "2"),
     "zone": _Key(_word("UTC", "local"), "the zone of stamps that name none", '"UTC"'),
     "fallback": _Key(_flag, "whether it is tried only where no other signature is found", "true"),
+    "certain": _Key(_flag, "whether its signature alone is proof, dialog or not", "true"),
     "noise": _Key(_flag, "whether most lines of the log are no dialog", "true"),
     "rotated": _Key(_flag, "whether a log may go on in another file", "false"),
     "peel": _Key(_peel, "what is taken off before the grammar sees the log", '["escapes"]'),

@@ -264,6 +264,27 @@ def nobody_was_answered(truth: list[Said], context: Context) -> tuple[list[Said]
 
 
 @rule
+def crossed_a_421(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """A 421 that answers nobody crossed a command on the wire: the log holds both, the truth takes one for the other's reply."""
+    out: list[Said] = []
+    for i, (command, code, text) in enumerate(truth):
+        crossed = [(None, code, text), (command, None, None)]
+        out += crossed if code == 421 and command and list(context.dialog[i : i + 2]) == crossed else [truth[i]]
+    return _changed(truth, out)
+
+
+@rule
+def sealed_by_tls(truth: list[Said], context: Context) -> tuple[list[Said], int]:
+    """The log holds octets of the wire, and after STARTTLS they are sealed: words behind it stand nowhere in it."""
+    start = next((i + 1 for i, said in enumerate(truth) if said[:2] == ("STARTTLS", 220)), len(truth))
+    known = {command for command, _, _ in truth[:start]}
+    later = {command for command, _, _ in truth[start:] if command} - known
+    if all(context.log.holds_command(command) for command in later):
+        return truth, 0
+    return truth[:start], len(truth) - start
+
+
+@rule
 def begins_later(truth: list[Said], context: Context) -> tuple[list[Said], int]:
     """The log begins in mid-session (swaks --silent prints nothing before the first error): its first reply has no command."""
     log = context.log

@@ -80,7 +80,7 @@ def main() -> int:
         found = list(objections(entry, dialogs))
         objected[entry.slug] += len(found)
         told += [f"{entry.slug}: {entry.file}:{each.line}: {each.what}" for each in found]
-        missing = unread(entry, dialogs)
+        missing = [] if entry.slug == "pcap" else unread(entry, dialogs)  # a capture has no lines of its own
         left[entry.slug] += len(missing)
         if missing:
             shown = entry.log().lines[missing[0] - 1][:100].encode("ascii", "backslashreplace").decode()
