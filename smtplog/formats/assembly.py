@@ -93,6 +93,8 @@ class Assembly:
         self._text = np.array([role.name == "content" and role.has("more") for role in self.roles], np.bool_)
         self._nested = np.array([role.has("nested") for role in self.roles], np.bool_)
         self._cut = np.array([role.has("cut") for role in self.roles], np.bool_)
+        self._kept = np.array([role.has("kept") for role in self.roles], np.bool_)
+        self._lost: bool | None = None  # whether the log was written again with LF for CRLF
         self._outbound = np.array([role.has("outbound") for role in self.roles], np.bool_)
         self._opened_tls = np.array([role.name == "opened" and role.has("tls") for role in self.roles], np.bool_)
         self._open_end = np.array([role.has("open") for role in self.roles], np.bool_)
@@ -100,8 +102,9 @@ class Assembly:
         self._folds = any(role.name == "more" or role.has("open") for role in self.roles)
         self._late = np.array([role.name == "wait" and role.has("after") for role in self.roles], np.bool_)
         self._wire = any(role.octets for role in self.roles)
-        shows = self._sizes is not None or any(role.part for role in self.roles)
-        self._octets = (Chunks(), Sealed(dotted=self._sizes is not None)) if shows else None
+        shows = self._sizes is not None or any(role.part or role.has("kept") for role in self.roles)
+        dotted = self._sizes is not None or bool(self._kept.any())
+        self._octets = (Chunks(), Sealed(dotted=dotted)) if shows else None
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
         self._record = False  # whether what stands below the last heading ends with a line
@@ -119,6 +122,8 @@ class Assembly:
         log."""
         if self._sizes is not None and lines is not None:
             found, rule = self._sizes.covered(found, rule, lines)
+        if self._kept.any():
+            self._ended(found, rule)
         if self._breaks:
             found, rule = _broken(found, rule, self._breaks)
         if self._quoted.any():
@@ -157,6 +162,14 @@ class Assembly:
             found.time = np.where(found.time == NO_TIME, self._clock, found.time)
         return found
 
+    def _ended(self, found: Events, rule: np.ndarray) -> None:
+        """Give the lines of a log that kept the ends of the wire, but was written again without CRs, their ends back."""
+        words = self._kept[rule] & (events.lengths(found.text) > 0)
+        if self._lost is None and words.any():
+            self._lost = bool(found.eol[np.flatnonzero(words)[0]] != CRLF)
+        if self._lost:
+            found.eol = np.where(words, np.uint8(CRLF), found.eol)
+
     # -- what a line leaves out
 
     def _inherited(self, found: Events, rule: np.ndarray) -> Events:
@@ -190,6 +203,8 @@ class Assembly:
         kind = found.kind
         if self._is_said.any():
             headings = self._heading[rule]
+            if self._kept.any():
+                headings = np.where(self._kept[rule] & ~self._is_said[rule], kind.astype(np.int16), headings)
             last = np.maximum.accumulate(np.where(headings >= 0, np.arange(len(rule)), -1))
             side = np.where(last >= 0, headings[last], self._side)
             kind = np.where(self._is_said[rule], side, kind).astype(np.uint8)
@@ -405,7 +420,9 @@ class _Lines:
                     self._wire[0].broken(self._keys[i])
             elif kind in (CLIENT, SERVER) and self._open:
                 self._flush(self._keys[i], kind=CONTENT)  # message text is at its end where somebody speaks
-            part = role.part or (self._eol[i] == NONE and role.has("cut"))
+            part = (
+                role.part or (self._eol[i] == NONE and role.has("cut")) or (self._eol[i] != CRLF and role.has("kept"))
+            )
             waits = bool(self._open) and (self._keys[i], kind) in self._open
             if role.has("glued") and not role.octets and not waits:
                 for words in unglued(text):
@@ -644,7 +661,7 @@ def _octets_of(text: str, role: Role) -> bytes:
     if role.has("glued"):
         return re.sub("<EOL>" if "<EOL>" in text else "<CRLF>", "\r\n", text).encode()
     if role.has("hex"):
-        digits = "".join(text.replace("-", " ").split())
+        digits = "".join(re.sub("-|,|0x", " ", text).split())
         return bytes.fromhex(digits[: len(digits) // 2 * 2]) if re.fullmatch("[0-9A-Fa-f]*", digits) else b""
     if role.has("base64"):
         try:

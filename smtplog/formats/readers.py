@@ -87,9 +87,12 @@ class LineReader(Reader):
         super().__init__(declaration, swapped=swapped, calendar=calendar)
         self.shapes: tuple[Shape, ...] = shapes(declaration.path, rule_names(declaration.grammar))
         keyless, timeless = self._lacking("KEY"), self._lacking("TIME")
-        # Where every word said comes with an address, that is part of the key; else it stands in the opening line alone.
-        said = [each for each in self.shapes if each.rule.split("_")[0] in ("client", "server", "said")]
+        # Where every word comes with an address, that is part of the key; else it stands in the opening line alone. What is
+        # said below a heading has that of the heading.
+        said = [each for each in self.shapes if each.rule.split("_")[0] in ("client", "server")]
         addressed = bool(said) and all(re.search(r"\(\?P<(?:CLIENT|SERVER)>", each.pattern) for each in said)
+        if addressed:
+            keyless |= np.array([each.rule.startswith("said") for each in self.shapes], np.bool_)
         self._key = ("KEY", "CLIENT", "SERVER", "PEER") if addressed else ("KEY", "PEER")
         self._assembly = Assembly(
             tuple(each.rule for each in self.shapes),

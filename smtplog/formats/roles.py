@@ -13,7 +13,7 @@ NAMES: tuple[str, ...] = (*KINDS, "said", "more", "clock", "wait")
 NAMES += ("heading_client", "heading_server", "heading_content", "heading_note")
 SUFFIXES: tuple[str, ...] = ("tls", "inferred", "active", "failed", "ok", "by_client", "by_server", "by_timeout")
 SUFFIXES += ("raw", "quoted", "hex", "base64", "part", "glued", "cut", "more", "undoubled", "whole", "nested", "open")
-SUFFIXES += ("sized", "outbound", "after")
+SUFFIXES += ("sized", "outbound", "after", "kept")
 
 
 def is_role(rule: str) -> bool:
@@ -38,6 +38,8 @@ class Role:
       wire)
     * ``cut``: a line of the log that has no end, as where a further record stands behind it, goes on in the next of the same
       side and session
+    * ``kept``: the log keeps the line ends of the wire and adds a LF behind each chunk: a line that ends with LF alone goes on
+      in the next of the same side and session; it names the side of the ``said_kept`` lines below it
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does; a
       heading between them is no such line (``content_more``: message text without a mark stands only between a 354 and the
       dot)
@@ -106,4 +108,4 @@ class Role:
     @cached_property
     def slow(self) -> bool:
         """Whether lines of it must be looked at one by one."""
-        return self.octets or self.has("glued") or self.name in ("more", "clock", "wait")
+        return self.octets or self.has("glued") or self.has("kept") or self.name in ("more", "clock", "wait")
