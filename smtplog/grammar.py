@@ -175,7 +175,7 @@ def named_terminals(path: str, names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def rule_names(text: str) -> tuple[str, ...]:
     """The rules that a grammar text defines, in its order."""
-    return tuple(dict.fromkeys(re.findall(r"^([a-z][a-z_]*)(?:\.[0-9]+)?:", text, re.MULTILINE)))
+    return tuple(dict.fromkeys(re.findall(r"^([a-z][a-z0-9_]*)(?:\.[0-9]+)?:", text, re.MULTILINE)))
 
 
 @cache
