@@ -29,6 +29,18 @@ def samples() -> list[Path]:
     return sorted(TRANSCRIPTS.glob("*/*.log"))
 
 
+def one_of_each() -> list[Path]:
+    """One shipped log of each format."""
+    return list({path.parent.name: path for path in samples()}.values())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (``-n``), the tests against real servers stay together: these are started once."""
+    for item in items:
+        if item.path.parent.name == "real":
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-dialogs", action="store_true", help="write transcripts/<format>/<story>.dialog anew")
     parser.addoption("--update-expressions", action="store_true", help="write smtplog/grammars/command.re2 anew")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smtplog.output import printable
-from tests.conftest import TRANSCRIPTS, samples
+from tests.conftest import TRANSCRIPTS, one_of_each
 
 SEED = str(TRANSCRIPTS / "bare-dialog" / "seed-session.log")
 
@@ -89,7 +89,7 @@ def test_bad_usage(words: list[str]) -> None:
 
 def test_a_closed_pipe_is_no_error() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "smtplog", "show", *map(str, samples())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "smtplog", "show", *map(str, one_of_each())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
@@ -115,7 +115,7 @@ def test_show_jsonl_has_the_shape() -> None:
 
 
 def test_analyze_json_has_the_keys() -> None:
-    told = json.loads(smtplog("analyze", "--output-format", "json", *map(str, samples())).stdout)
+    told = json.loads(smtplog("analyze", "--output-format", "json", *map(str, one_of_each())).stdout)
     keys = "files skipped span dialogs transactions recipients replies refusals commands peers latency findings"
     assert list(told) == keys.split()
     assert told["dialogs"]["count"] == sum(row["dialogs"] for row in told["files"])

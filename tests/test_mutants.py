@@ -55,7 +55,7 @@ def test_a_batch_counts_what_its_dialogs_are_told(tmp_path: Path) -> None:
     """The summary judges most sessions without ever making a view of them; damaged ones give it every chance to differ."""
     path = tmp_path / "mutants.dialog"
     path.write_text("".join(each.text() for each in made(seed=3, each=12)), encoding="utf-8")
-    log, rules = read(path, input_format="cs-dialog"), chosen()
+    log, rules = read(path, input_format="cs-dialog", block_size=1 << 16), chosen()
     told = Counter((each.code, each.severity) for each in log.check(rules))
     summed: Counter[tuple[str, str]] = Counter()
     for row in log.summary(rules).to_json()["findings"]:

@@ -6,7 +6,7 @@ import pytest
 
 from smtplog import read, tables
 from smtplog.charts import replies_by_code
-from tests.conftest import samples
+from tests.conftest import one_of_each
 
 FRAMES = ("dialogs", "exchanges", "transactions", "findings", "events")
 
@@ -14,8 +14,8 @@ FRAMES = ("dialogs", "exchanges", "transactions", "findings", "events")
 @pytest.mark.parametrize("name", FRAMES)
 def test_types_do_not_depend_on_the_log(name: str) -> None:
     empty = getattr(tables, f"{name}_frame")([])
-    for path in samples():
-        frame = getattr(read(path), name)
+    for path in one_of_each():
+        frame = getattr(read(path, block_size=1 << 20), name)
         assert list(frame.columns) == list(empty.columns)
         for column in frame.columns:
             if str(frame[column].dtype) != "category":
@@ -23,7 +23,7 @@ def test_types_do_not_depend_on_the_log(name: str) -> None:
 
 
 def test_the_frames_agree_with_the_summary() -> None:
-    log = read(*samples())
+    log = read(*one_of_each(), block_size=1 << 20)
     told = log.summary().to_json()
     assert len(log.dialogs) == told["dialogs"]["count"]
     assert len(log.transactions) == told["transactions"]["count"]
