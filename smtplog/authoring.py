@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from smtplog import formats
-from smtplog.errors import UsageError
-from smtplog.formats.flaws import flaws_of, line_of
+from smtplog import formats, grammar
+from smtplog.errors import StoppedError, UsageError, listed
+from smtplog.formats.captures import CaptureReader
+from smtplog.formats.flaws import defined, flaws_of, line_of
 from smtplog.formats.heads import Flaw
 from smtplog.formats.readers import LineReader
 from smtplog.grammar import Shape
@@ -38,7 +39,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Rule:
-    """A rule of a grammar of lines, and the lines that it read."""
+    """A rule of a grammar of lines, and the lines that it read; of a capture's grammar a rule or a terminal."""
 
     name: str
     line: int | None  #: of the grammar
@@ -70,6 +71,7 @@ class Verdict:
 def check(path: str | Path, samples: Iterable[str | Path]) -> Verdict:
     """Look at a declaration, then at what it makes of the samples. UsageError and UnreadableError for what cannot be read."""
     sources = [str(each) for each in samples]
+    grammar.forget()  # a grammar that it imports may have changed
     text = formats.read_grammar(path)
     verdict = Verdict(str(path), flaws=list(flaws_of(str(Path(path).absolute()), text, shown=str(path))))
     if verdict.flaws:
@@ -80,11 +82,20 @@ def check(path: str | Path, samples: Iterable[str | Path]) -> Verdict:
     if isinstance(reader, LineReader):
         names = dict.fromkeys(shape.rule for shape in reader.shapes)
         verdict.rules = sorted((Rule(name, line_of(name, text)) for name in names), key=lambda each: each.line or 0)
+    elif isinstance(reader, CaptureReader):
+        names = dict.fromkeys(name for name in defined(text) if name in reader.names)
+        verdict.rules = [Rule(name, line_of(name, text)) for name in names]
     twice: dict[tuple[str, str], tuple[int, str]] = {}
     for each in sources:
         blocks = _blocks(each)
         if isinstance(reader, LineReader):
             _reached(reader, blocks, each, verdict.rules, twice)
+        elif isinstance(reader, CaptureReader):
+            try:
+                _reached_in_sessions(declaration, blocks, each, verdict.rules)
+            except StoppedError as error:
+                verdict.flaws.append(_stopped(error, each))
+                continue
         told = _sample(declaration, each)
         verdict.samples.append(told)
         verdict.flaws += [
@@ -93,7 +104,7 @@ def check(path: str | Path, samples: Iterable[str | Path]) -> Verdict:
             *_reading(told),
         ]
     verdict.flaws += _ambiguous(verdict, twice)
-    if sources:
+    if verdict.samples:
         verdict.flaws += [_not_reached(each, verdict.path) for each in verdict.rules if not each.count]
     return verdict
 
@@ -149,6 +160,29 @@ def _reached(
                 twice[pair] = (count + len(at), first)
 
 
+def _reached_in_sessions(declaration: formats.Declaration, blocks: list[Block], sample: str, rules: list[Rule]) -> None:
+    """Count where each rule and each terminal of a capture's grammar begins to read."""
+    reader = CaptureReader(declaration)
+    reader.reached = {}
+    for block in blocks[1:]:
+        reader.read(block)
+    reader.finish()
+    for rule in rules:
+        lines = reader.reached.get(rule.name, [])
+        rule.count += len(lines)
+        rule.first = rule.first or (f"{sample}:{min(lines)}" if lines else "")
+
+
+def _stopped(error: StoppedError, sample: str) -> Flaw:
+    return Flaw(
+        "the grammar cannot read this line",
+        sample,
+        error.line,
+        f"what may stand there is {listed(error.due)}, and it is none of these; such a log is not read at all",
+        "write a rule or a terminal for it, or import start from .capture, which takes any line",
+    )
+
+
 def _equals(shapes: Sequence[Shape]) -> Iterator[tuple[int, int]]:
     """Pairs of shapes of different rules between which no priority decides."""
     for (one, first), (other, second) in combinations(enumerate(shapes), 2):
@@ -172,7 +206,7 @@ def _ambiguous(verdict: Verdict, twice: dict[tuple[str, str], tuple[int, str]]) 
 
 def _not_reached(rule: Rule, path: str) -> Flaw:
     return Flaw(
-        f"no sample reaches the rule `{rule.name}`",
+        f"no sample reaches the {'terminal' if rule.name.isupper() else 'rule'} `{rule.name}`",
         path,
         rule.line,
         "what no log shows has not been tried",
@@ -233,8 +267,11 @@ def _rivalled(sample: str, rival: formats.Candidate, mine: formats.Candidate) ->
 
 
 def _sides(declaration: formats.Declaration, head: Block, told: Sample) -> Iterator[Flaw]:
-    voted = declaration.role == "vote" or declaration.kind == "delimited"
-    if not voted and formats.sides_swapped(formats.events_of(declaration, head)):
+    if (
+        declaration.kind == "lines"
+        and declaration.role != "vote"
+        and formats.sides_swapped(formats.events_of(declaration, head))
+    ):
         yield Flaw(
             "the words of the client look like replies",
             told.source,

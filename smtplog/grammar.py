@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from os.path import isabs
 from typing import Any
+
+from smtplog.errors import StoppedError
 
 #: Terminals that are fields of an event (PEER: part of the key, of neither side by name); a suffix after an underscore tells two shapes of one field apart.
 FIELDS = ("KEY", "PEER", "TIME", "CLIENT", "SERVER", "TEXT")
@@ -95,6 +98,18 @@ def read(parser: Any, text: str, start: str) -> Read:
     return Read(tuple(tokens), stop, frozenset(reading.accepts()))
 
 
+def whole(parser: Any, text: str, path: str) -> Any:
+    """The tree of a whole session; StoppedError where the grammar in this file cannot go on."""
+    exceptions: Any = import_module("lark.exceptions")
+    try:
+        return parser.parse(text)
+    except exceptions.UnexpectedInput:
+        how = read(parser, text, "start")
+    names = (_TEXT_ENDS if each == "$END" else each.rpartition("__")[2] for each in sorted(how.due))
+    stop = min(len(text) - 1, how.stop or 0)
+    raise StoppedError(text.count("\n", 0, stop) + 1, tuple(dict.fromkeys(names)), path)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why lark does not take a grammar."""
@@ -109,10 +124,12 @@ def refusal(path: str, names: tuple[str, ...], *, whole: bool) -> Refusal | None
     first of these rules; else for :func:`shapes`."""
     exceptions: Any = import_module("lark.exceptions")
     try:
-        if whole:
-            lark(path, names[:1])
-        else:
-            _loaded(path).compile(list(names), set())
+        with warnings.catch_warnings():  # what Python warns of in an expression is told as a flaw of it
+            warnings.simplefilter("ignore")
+            if whole:
+                lark(path, names[:1])
+            else:
+                _loaded(path).compile(list(names), set())
     except exceptions.UnexpectedToken as error:
         due = ", ".join(sorted(_SIGNS[each] for each in error.expected if each in _SIGNS))
         return Refusal(f"{str(error.token)!r} was not due there" + (f"; due was {due}" if due else ""), error.line)
@@ -120,11 +137,14 @@ def refusal(path: str, names: tuple[str, ...], *, whole: bool) -> Refusal | None
         return Refusal(
             f"it imports {str(error.filename)!r}, and there is no such grammar", None, str(error.filename)[:-5]
         )
+    except RecursionError:
+        return Refusal("what it imports goes round in a circle, or it is nested too deep", None)
     except (exceptions.LarkError, AssertionError, ValueError) as error:
-        return _refusal(str(error))
+        return _refusal(str(getattr(error, "orig_exc", error)))
     return None
 
 
+_TEXT_ENDS = "the end of the log"
 #: What lark calls the signs of its own grammar.
 _SIGNS = {"_COLON": "a colon", "_NL": "the end of the line", "RULE": "a rule", "TERMINAL": "a terminal"}
 
@@ -132,14 +152,17 @@ _SIGNS = {"_COLON": "a colon", "_NL": "the end of the line", "RULE": "a rule", "
 def _refusal(error: str) -> Refusal:
     """The words of lark, without the picture of the line."""
     first = error.strip().splitlines()[0] if error.strip() else "lark says no more"
+    if "SyntaxError(" in first:
+        first = "a literal holds a backslash that stands for nothing"
     place = re.search(r",? at line ([0-9]+),? column [0-9]+", first)
     what = (first[: place.start()] if place else first).strip(" :")
     name = re.search(r"'(?:NonTerminal\()?'?([A-Za-z_0-9]+)'?\)?'|\(\'([A-Za-z_0-9]+)\'\)", first)
+    name = name or re.search(r"(?:nonexisting (?:terminal|rule)|compile token|Terminal) ([A-Za-z_0-9]+)", first)
     told = what.replace("Rule '", "'", 1) if "used but not defined" in what else what
     return Refusal(
         told[:1].lower() + told[1:],
         int(place[1]) if place else None,
-        next(filter(None, name.groups())) if name else None,
+        next(filter(None, name.groups())).rpartition("__")[2] if name else None,
     )
 
 

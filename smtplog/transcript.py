@@ -20,7 +20,7 @@ import numpy as np
 from smtplog import findings as book
 from smtplog import formats, judging, redact
 from smtplog.batches import Assembler, Batch, Part
-from smtplog.errors import SmtplogError, UnknownFormatError, UnreadableError, UsageError
+from smtplog.errors import SmtplogError, StoppedError, UnknownFormatError, UnreadableError, UsageError
 from smtplog.events import NOTE, Events, Strings, lengths, take
 from smtplog.findings import Finding, Rule
 from smtplog.lines import DEFAULT_SIZE, Block, read_blocks
@@ -121,9 +121,12 @@ class Transcript:
             try:
                 yield from self._file(source, report, log)
                 log = self._open
+            except StoppedError as error:
+                self._failed(source, report, f"{source.path}:{error.line}: {error}")
+                log = self._open
             except SmtplogError as error:
                 self._failed(source, report, str(error))
-                log = getattr(self, "_open", None)
+                log = self._open
         if log is not None:
             yield from self._ended(log)
         self._open = None
@@ -212,7 +215,7 @@ class Transcript:
         report.not_understood = log.reader.not_understood
         first = log.reader.first_not_understood
         report.first_not_understood = None if first is None else first - start
-        report.assumed = log.reader.clock.assumed
+        report.assumed = log.reader.assumed
         report.replies_only = getattr(log.reader, "replies_only", False)
 
     def _note(self, found: Events, report: FileReport, start: int) -> None:
@@ -245,10 +248,7 @@ class Transcript:
             chosen = formats.declaration(candidates[0].slug)
             report.confidence, report.note = candidates[0].score, candidates[0].reason
         report.format = chosen.slug
-        swapped = False
-        if chosen.role == "vote" or chosen.kind == "delimited":
-            swapped = formats.sides_swapped(formats.events_of(chosen, head))
-        return chosen, swapped
+        return chosen, formats.turned(chosen, head)
 
     # -- answers
 

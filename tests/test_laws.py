@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from lark.exceptions import LarkError
 
 from smtplog import dialogs, events, findings, formats, grammar, judging, read
+from smtplog.formats.captures import CaptureReader
+from smtplog.formats.flaws import defined
 from smtplog.formats.peelers import cut_records, peel_lines
 from smtplog.lines import EOLS, octets, read_blocks
 from smtplog.model import Dialog
@@ -184,6 +186,23 @@ def test_3_the_compiled_reader_and_lark_agree(slug: str) -> None:
             assert seen[at] == says, line
             reached.add(says[0])
     assert reached == set(names), f"no sample reaches {set(names) - reached}"
+
+
+def test_10_samples_reach_all_of_the_grammars_of_captures() -> None:
+    """What all captures share is reached by a sample of any of them, what one says otherwise by its own."""
+    shared, reached = set[str](), set[str]()
+    for slug in (each.slug for each in formats.declarations() if each.kind == "capture"):
+        reader = CaptureReader(formats.declaration(slug))
+        reader.reached = {}
+        for name in (name for name in SAMPLES if name.split("/")[0] == slug):
+            for block in read_blocks(io.BytesIO(SAMPLES[name])):
+                reader.read(block)
+        reader.finish()
+        own = reader.names & set(defined(formats.declaration(slug).grammar))
+        assert own <= set(reader.reached), f"no sample of {slug} reaches {own - set(reader.reached)}"
+        reached |= set(reader.reached)
+        shared |= set() if own else reader.names
+    assert shared <= reached, f"no sample reaches {shared - reached}"
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,27 @@ EXCHANGE = """#Log-type: SMTP Receive Protocol Log
 2026-01-11T15:59:53.909Z,C,08DE000000000001,2,192.0.2.1:25,198.51.100.7:56026,<,QUIT,
 {}2026-01-11T15:59:53.909Z,C,08DE000000000001,3,192.0.2.1:25,198.51.100.7:56026,>,221 bye,
 """
+TELNET = """It was like this:
+$ telnet mx.example.net 25
+Trying 192.0.2.25...
+Connected to mx.example.net.
+220 mx.example.net ESMTP
+QUIT
+221 bye
+Connection closed by foreign host.
+And that was all.
+"""
+INSIDE = (
+    f"$ swaks --to b@example.net\n{SWAKS.replace('world', '=== Connection closed with remote host.')}$ exit\nlogout\n"
+)
+UNDATED = """203.0.113.5     [1A2B] 23:59:58 Connected, local IP=192.0.2.1
+203.0.113.5     [1A2B] 23:59:58 >>> 220 mx.example.net ESMTP
+203.0.113.5     [1A2B] 23:59:58 <<< QUIT
+203.0.113.5     [1A2B] 00:00:01 >>> 221 bye
+"""
 LOGS = {
+    "capture": ("telnet-unix", TELNET, 2, 1),
+    "capture around a log": ("telnet-unix", INSIDE, 2, 4),
     "lines": ("swaks", SWAKS, 2, 3),
     "delimited": ("exchange", EXCHANGE.format(""), 1, 4),
     "delimited, line by line": ("exchange", EXCHANGE.format("gibberish\n"), 2, 4),
@@ -98,3 +119,14 @@ def test_notes_hold_no_secret(tmp_path: Path) -> None:
     assert masked["text"].tolist()[-3:] == ["he said ********", "AUTH LOGIN ********", "and ******** again"]
     for secret in ("secretpass", "AHVzZXIAc2VjcmV0cGFzcw", "b3RoZXJwYXNz"):
         assert secret not in told and secret in " ".join(shown["text"])
+
+
+def test_a_log_inside_a_capture_has_the_calendar(tmp_path: Path) -> None:
+    """Its stamps are read as they would be by themselves, and what was assumed of them is told."""
+    (tmp_path / "log").write_text(f"$ cat log\n{UNDATED}$ telnet mx 25\nTrying 192.0.2.25...\n220 mx\nQUIT\n221 bye\n")
+    log = read(tmp_path / "log", input_format="telnet-unix", date=date(2026, 3, 1), timezone="+01:00")
+    assert [dialog.started for dialog in log] == [datetime(2026, 3, 1, 22, 59, 58, tzinfo=UTC), None]
+    assert log.files[0].assumed == []
+    log = read(tmp_path / "log", input_format="telnet-unix", date=date(2026, 3, 1))
+    list(log)
+    assert log.files[0].assumed == ["the log names no time zone: UTC is assumed, --timezone names another"]

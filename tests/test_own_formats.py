@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from smtplog import formats, read
+from smtplog import formats, grammar, read
 from smtplog.authoring import check
 from smtplog.errors import UsageError
-from smtplog.formats.assembly import NAMES, SUFFIXES, is_role
 from smtplog.formats.flaws import flaws_of
+from smtplog.formats.roles import NAMES, SUFFIXES, is_role
 from smtplog.grammar import rule_names
 from smtplog.output import printable
 from tests.conftest import TRANSCRIPTS
@@ -170,7 +173,7 @@ FAULTS = {
     "a misspelled key": ("//: role", "//: rule", "`rule`", 3),
     "a strange value": ('"absolute"', '"server"', "`role`", 3),
     "a number as text": ("//: written", '//: least = "2"\n//: written', "`least`", 6),
-    "a key of another kind": ("//: written", "//: cut = '^x'\n//: written", "`cut`", 6),
+    "a key of another kind": ("//: written", "//: aside = '^x'\n//: written", "`aside`", 6),
     "an unknown peeler": ("//: written", '//: peel = ["skin"]\n//: written', "'skin'", 6),
     "a signature that RE2 cannot read": ("'^[0-9]{2}:", "'^(?=x)[0-9]{2}:", "`signature`", 5),
     "a signature of any line": ("(?:sent|got) '", "(?:sent|got) |'", "`signature`", 5),
@@ -274,6 +277,134 @@ def test_no_sample_is_shown(acme: Path) -> None:
     assert (
         b"2 lines are not understood" in ran.stdout and b"secretpass" not in ran.stdout and b"c2VjcmV" not in ran.stdout
     )
+
+
+# -- captures
+
+CAPTURE = """\
+//: title = "What acme-terminal shows"
+//: kind = "capture"
+//: signature = '^acme-terminal ready'
+//: written = "the window; copied"
+//: enable = "acme-terminal mx.example.net"
+//: sample = "acme-terminal ready"
+
+%import .capture (start, OPENED, LOCAL)
+%override OPENED.9: /acme-terminal reaches [^\\n]*\\n/
+%override LOCAL.8: /acme-terminal ready\\n/
+"""
+SHOWN = "acme-terminal ready\nacme-terminal reaches mx\n220 mx\nQUIT\n221 bye\n"
+WHOLE = """
+start: (GREETING | REPLY | COMMAND)*
+GREETING.3: /220 [^\\n]*\\n/
+REPLY.2: /[2-5][0-9]{2}[ -][^\\n]*\\n/
+COMMAND: /[A-Z]{4}[^\\n]*\\n/
+"""
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Path:
+    (tmp_path / "acme.lark").write_text(CAPTURE)
+    (tmp_path / "acme.log").write_text(SHOWN)
+    return tmp_path / "acme.lark"
+
+
+def test_a_capture_of_ones_own_is_read_and_checked(terminal: Path) -> None:
+    log = terminal.with_suffix(".log")
+    (dialog,) = read(log, grammar=terminal)
+    assert [exchange.command for exchange in dialog.exchanges] == ["QUIT"] and dialog.greeting is not None
+    verdict = check(terminal, [log])
+    assert not verdict.flaws and [(each.name, each.line, each.count) for each in verdict.rules] == [
+        ("OPENED", 9, 1),
+        ("LOCAL", 10, 1),
+    ]
+    terminal.write_text(CAPTURE.replace("reaches", "attains"))
+    flaws = {flaw.what: flaw.where for flaw in check(terminal, [log]).flaws}
+    assert flaws["no sample reaches the terminal `OPENED`"] == f"{terminal}:9"
+
+
+def test_a_whole_grammar_of_a_session_needs_no_terminal_that_it_does_not_use(terminal: Path) -> None:
+    terminal.write_text(CAPTURE[: CAPTURE.index("%import")] + WHOLE)
+    log = terminal.with_suffix(".log")
+    log.write_text("220 mx\nQUIT\n221 bye\n")
+    (dialog,) = read(log, grammar=terminal)
+    assert [(exchange.command, exchange.reply is not None) for exchange in dialog.exchanges] == [("QUIT", True)]
+
+
+def test_a_line_that_the_grammar_of_a_session_cannot_read(terminal: Path) -> None:
+    """It says where it stops, and other logs are read all the same."""
+    terminal.write_text(CAPTURE[: CAPTURE.index("%import")] + WHOLE)
+    log, good = terminal.with_suffix(".log"), terminal.with_suffix(".txt")
+    log.write_text("220 mx\nQUIT\n!? secretpass\n221 bye\n")
+    good.write_text("220 mx\nQUIT\n221 bye\n")
+    both = read(log, good, grammar=terminal)
+    assert len(list(both)) == 1
+    (sentence,) = both.errors
+    assert sentence.startswith(f"{log}:3: ") and "REPLY" in sentence and "secretpass" not in sentence
+    (flaw,) = check(terminal, [log]).flaws
+    assert flaw.where == f"{log}:3" and "COMMAND" in flaw.why and flaw.do
+    ran = smtplog("analyze", "--grammar", str(terminal), str(log))
+    assert (ran.returncode, ran.stderr.count(b"\n")) == (2, 1)
+
+
+#: What is done to the grammar of a session → what is said of it, and at which line of it.
+FAULTS_OF_CAPTURES = {
+    "an unknown import": ("%import .capture", "%import .nowhere", "'nowhere.lark'", 8),
+    "a name that is not there": ("(start, OPENED", "(start, OPEN", "OPENED", 9),
+    "nothing to override": ("%override LOCAL", "%override LOCALE", "LOCALE", 10),
+    "no start": ("%import .capture (start, OPENED, LOCAL)", "", "nonexisting terminal OPENED", 9),
+    "no beginning": (CAPTURE[CAPTURE.index("%import"):], "session: REPLY\nREPLY: /250\\n/", "start", None),
+    "two readings": (CAPTURE[CAPTURE.index("%import"):], "start: a | b\na: REPLY\nb: REPLY\nREPLY: /250\\n/", "collision", None),
+    "look-around": ("ready\\n/", "ready(?!x)\\n/", "`LOCAL`", 10),
+    "another language": ("ready\\n/", "[[:alpha:]]+\\n/", "`LOCAL`", 10),
+    "no expression": ("ready\\n/", "(ready\\n/", "LOCAL", 10),
+    "in a circle": ("%import .capture (start, OPENED, LOCAL)", "%import .acme (start, OPENED, LOCAL)", "circle", None),
+    "a head that Python cannot read": ("//: written", "//: aside = '(?<x>a)'\n//: written", "`aside`", 4),
+    "nobody speaks": (CAPTURE[CAPTURE.index("%import"):], "start: LOCAL*\nLOCAL: /[^\\n]*\\n/", "client or server", None),
+    "a misspelled terminal": (CAPTURE[CAPTURE.index("%import"):], WHOLE.replace("REPLY", "REPLYS"), "`REPLYS`", 11),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_CAPTURES)
+def test_the_author_of_a_capture_is_told(fault: str, terminal: Path) -> None:
+    old, new, words, line = FAULTS_OF_CAPTURES[fault]
+    assert old in CAPTURE
+    terminal.write_text(CAPTURE.replace(old, new))
+    flaw = check(terminal, [terminal.with_suffix(".log")]).flaws[0]
+    assert words in flaw.what and (flaw.path, flaw.line) == (str(terminal), line), flaw
+    assert flaw.why and flaw.do and "\n" not in flaw.what
+    with pytest.raises(UsageError, match=r"--check"):
+        read(terminal.with_suffix(".log"), grammar=terminal)
+
+
+LINES = st.tuples(
+    st.integers(0, 60), st.integers(0, 90), st.sampled_from([*'|()*+/"[]{}~.%\\?!:_^ A', "", "(?=x)", "\n"])
+)
+GRAMMARS = [CAPTURE, CAPTURE[: CAPTURE.index("%import")] + WHOLE, HEAD + RULES, grammar.text("javamail")]
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(GRAMMARS), st.lists(LINES, min_size=1, max_size=3))
+def test_no_grammar_raises_anything_but_a_sentence(text: str, changes: list[tuple[int, int, str]]) -> None:
+    """Whatever is put in, taken out or broken off, an author gets flaws and a reader one sentence."""
+    lines = text.splitlines()
+    for line, place, what in changes:
+        old = lines[line % len(lines)]
+        at = place % (len(old) + 1)
+        lines[line % len(lines)] = old[:at] + what + old[at + place % 2 :]
+    with tempfile.TemporaryDirectory() as folder:
+        path, log = Path(folder) / "acme.lark", Path(folder) / "acme.log"
+        path.write_text("\n".join(lines) + "\n")
+        log.write_text(SHOWN + LOG)
+        for flaw in check(path, [log]).flaws:
+            assert flaw.what and flaw.why and flaw.do and "\n" not in flaw.what + flaw.why + flaw.do
+        try:
+            transcript = read(log, grammar=path)
+            list(transcript)
+        except UsageError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all("\n" not in sentence for sentence in transcript.errors)
 
 
 # -- what is shipped

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from smtplog.formats.clock import Calendar, calendar_of, zone_named
 from smtplog.formats.declaration import Declaration, declaration, declarations, own_declaration, read_grammar
-from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped
+from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped, turned
 from smtplog.formats.readers import Reader, reader
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "read_grammar",
     "reader",
     "sides_swapped",
+    "turned",
     "zone_named",
 ]

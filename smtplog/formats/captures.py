@@ -7,41 +7,26 @@ that holds replies only (no local echo) is seen as such first, and a log of anot
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from smtplog import events, speech
-from smtplog.events import CLIENT, CLOSED, CONTENT, GAP, NOTE, OPENED, SERVER, TLS, Events
-from smtplog.formats.clock import Calendar
+from smtplog.errors import StoppedError
+from smtplog.events import CLIENT, CLOSED, CONTENT, NOTE, OPENED, SERVER, TLS, Events
+from smtplog.formats.clock import Calendar, Clock
 from smtplog.formats.declaration import Declaration
-from smtplog.formats.detection import events_of
+from smtplog.formats.detection import fits, turned
 from smtplog.formats.peelers import ASIDE, LINE_BY_LINE, peel_piece
 from smtplog.formats.pieces import Cutter, Piece
-from smtplog.formats.readers import Reader, block_flags
-from smtplog.grammar import lark
+from smtplog.formats.readers import Reader, block_flags, reader
+from smtplog.formats.terminals import ENDED, SAID
+from smtplog.grammar import lark, whole
 from smtplog.lines import Block
 
 _LARGEST = 16 << 20  # octets that are gathered before they are cut into pieces
-_ENDED = -1  # a shell's prompt: a note behind which nothing is open
-_SAID = {
-    "OPENED": OPENED,
-    "CLOSED": CLOSED,
-    "LOST": CLOSED,
-    "GREETING": SERVER,
-    "REPLY": SERVER,
-    "REFUSAL": SERVER,
-    "GO_AHEAD": SERVER,
-    "CHALLENGE": SERVER,
-    "UNCODED": SERVER,
-    "TLS_ON": TLS,
-    "UNSEEN": GAP,
-    "SHELL": _ENDED,
-    "HEADER": _ENDED,
-    "HELLO_LINE": CLIENT,
-    "COMMAND": CLIENT,
-    "RESPONSE": CLIENT,
-}
+_NO_LINE = r"^\n"  # fits no line
 
 
 class CaptureReader(Reader):
@@ -57,17 +42,32 @@ class CaptureReader(Reader):
         local = [
             self._whole(name) for name in ("OPENED", "CLOSED", "LOST", "TLS_ON", "SHELL", "HEADER", "LOCAL", "BLANK")
         ]
-        self._cutter = Cutter(self._whole("OPENED", "SHELL"), self._whole("LOST", "HEADER"), "|".join(local))
+        self._local = "|".join(local)
+        self._cutter = Cutter(self._whole("OPENED", "SHELL"), self._whole("LOST", "HEADER"), self._local)
         self._lines: list[str] = []
         self._numbers: list[int] = []
         self._marks: list[tuple[int, int]] = []
         self._size = 0
+        self._inside: dict[str, Clock] = {}  # of the logs of other formats inside
         self.replies_only = False
+        self.reached: dict[str, list[int]] | None = (
+            None  #: rule or terminal → where it began to read, if that is wanted
+        )
+
+    @property
+    def names(self) -> set[str]:
+        """The rules and terminals that a tree may hold."""
+        rules = (rule for rule in self._parser.rules if not (rule.options.expand1 or rule.origin.name.startswith("_")))
+        return {*self._terminals, *(rule.origin.name.rpartition("__")[2] for rule in rules)}
+
+    @property
+    def assumed(self) -> list[str]:
+        return list(dict.fromkeys(told for clock in self._inside.values() for told in clock.assumed))
 
     def _whole(self, *terminals: str) -> str:
-        """The regular expression of lines that are one of these terminals."""
-        patterns = (self._terminals[name].pattern.to_regexp() for name in terminals)
-        return "|".join(f"^(?:{_without_end(pattern)})$" for pattern in patterns)
+        """The regular expression of lines that are one of these terminals; a grammar may do without them."""
+        there = (self._terminals[name].pattern.to_regexp() for name in terminals if name in self._terminals)
+        return "|".join(f"^(?:{_without_end(pattern)})$" for pattern in there) or _NO_LINE
 
     def read(self, block: Block) -> Events:
         flags = block_flags(block)
@@ -101,19 +101,27 @@ class CaptureReader(Reader):
             self.replies_only = True
             said = self._replies(lines)
         else:
-            said = self._parsed(lines)
+            said = self._parsed(lines, self._numbers[piece.start])
         return self._located(said, lines, piece.start)
 
     def _read_inside(self, declaration: Declaration, lines: list[str], start: int) -> Events:
         """A piece that is a log of another format, as of a program run in the terminal."""
-        texts = [line.encode() for line in lines]
+        column = events.from_list(lines)
+        terminal = events.found(column, self._local) & ~fits(
+            declaration, column
+        )  # a shell's prompt is none of its lines
+        texts = [b"" if mark else line.encode() for line, mark in zip(lines, terminal.tolist(), strict=True)]
         offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int32)
         marks = np.array(self._marks[start : start + len(lines)], np.uint8).reshape(-1, 2)
-        found = events_of(declaration, Block(b"".join(texts), offsets, marks[:, 1], np.zeros(len(texts), np.uint8), 0))
-        numbers = np.array(self._numbers[start : start + len(lines)], np.int64)
-        rest = np.setdiff1d(np.arange(len(lines)), found.line)
-        found.line = numbers[found.line]
-        notes = _events([NOTE] * len(rest), [lines[i] for i in rest.tolist()], numbers[rest].tolist(), [])
+        first = self._numbers[start]
+        block = Block(b"".join(texts), offsets, marks[:, 1], np.zeros(len(texts), np.uint8), first)
+        inside = reader(declaration, swapped=turned(declaration, block), calendar=self.clock.calendar)
+        inside.clock = self._inside.setdefault(declaration.slug, inside.clock)
+        found = Events.concat([part for part in (inside.read(block), inside.finish()) if part is not None])
+        found.flags = found.flags | marks[found.line - first, 0]
+        self._counted(inside.not_understood, inside.first_not_understood)
+        rest = np.setdiff1d(first + np.arange(len(lines)), found.line)
+        notes = _events([NOTE] * len(rest), [lines[i] for i in (rest - first).tolist()], rest.tolist(), [])
         both = Events.concat([found, notes])
         return both.take(np.argsort(both.line, kind="stable"))
 
@@ -134,28 +142,46 @@ class CaptureReader(Reader):
         """The server's side alone; its commands are concluded where sessions are made."""
         return [(SERVER if speech.code_of(line) else NOTE, line, i, 0) for i, line in enumerate(lines)]
 
-    def _parsed(self, lines: list[str]) -> list[tuple[int, str, int, int]]:
-        tree = self._parser.parse("\n".join(lines) + "\n")
+    def _parsed(self, lines: list[str], first: int) -> list[tuple[int, str, int, int]]:
+        try:
+            tree = whole(self._parser, "\n".join(lines) + "\n", self.declaration.path)
+        except StoppedError as error:
+            error.line += first - 1
+            raise
         said: list[tuple[int, str, int, int]] = []
-        for token, rule in _tokens(tree, "start"):
+        strange: list[int] = []
+        begun: list[str] = []
+        for token, rule in _reading(tree):
+            if token is None:
+                begun.append(rule)
+                continue
             kind = token.type.rpartition("__")[2]
             position = token.line - 1
-            if kind in ("MESSAGE", "MESSAGE_CUT"):
-                said += self._message(token.split("\n")[:-1], position, ended=kind == "MESSAGE")
-            elif kind == "GLUED":
-                at = token.rindex("421")
-                said += [(NOTE, token[:at], position, 0), (SERVER, token[at:-1], position, 0)]
-            elif kind == "NOT_SENT":
-                said += [
-                    (CLOSED, "client", position + i, 0) if line == "DONE" else (NOTE, line, position + i, 0)
-                    for i, line in enumerate(token[:-1].split("\n"))
-                ]
-            else:
-                typed_nothing = kind == "BLANK" and rule == "typed_nothing"
-                what = CLIENT if typed_nothing else _SAID.get(kind, NOTE)
-                text = "" if what == CLOSED else token[:-1]
-                said.append((what, self._closed_by(token) if what == CLOSED else text, position, 0))
+            if self.reached is not None:
+                for name in (*begun, kind):
+                    self.reached.setdefault(name, []).append(first + position)
+            begun.clear()
+            lines = token.removesuffix("\n").split("\n")
+            if kind == "CHATTER":
+                strange += [first + position + i for i, line in enumerate(lines) if line.strip()]
+            said += self._told(kind, rule, lines, position)
+        self._strange(np.array([] if self.declaration.noise else strange, np.int64))
         return _openings(said)
+
+    def _told(self, kind: str, rule: str, lines: list[str], position: int) -> list[tuple[int, str, int, int]]:
+        """What the lines of a token say."""
+        if kind in ("MESSAGE", "MESSAGE_CUT"):
+            return self._message(lines, position, ended=kind == "MESSAGE")
+        if kind == "NOT_SENT":
+            kinds = [CLOSED if line == "DONE" else NOTE for line in lines]
+            texts = ["client" if line == "DONE" else line for line in lines]
+        elif kind == "GLUED" and (at := lines[0].rfind("421")) >= 0:
+            return [(NOTE, lines[0][:at], position, 0), (SERVER, lines[0][at:], position, 0)]
+        else:
+            what = CLIENT if kind == "BLANK" and rule == "typed_nothing" else SAID.get(kind, NOTE)
+            kinds = [what] * len(lines)
+            texts = [self._closed_by(line) if what == CLOSED else line for line in lines]
+        return [(what, text, position + i, 0) for i, (what, text) in enumerate(zip(kinds, texts, strict=True))]
 
     def _message(self, lines: list[str], position: int, *, ended: bool) -> list[tuple[int, str, int, int]]:
         said = [(NOTE if line.startswith(ASIDE) else CONTENT, line, position + i, 0) for i, line in enumerate(lines)]
@@ -167,14 +193,15 @@ class CaptureReader(Reader):
             elif self._is("LOST", last):
                 said[-1] = (CLOSED, self._closed_by(last), where, 0)
             elif self._is("HEADER", last):
-                said[-1] = (_ENDED, last, where, 0)
+                said[-1] = (ENDED, last, where, 0)
             else:  # a time-out or a banner, on its own or after half a line of typing
                 at = last.rindex("421") if not self._is("GREETING", last) and "421" in last else 0
                 said[-1:] = [(CONTENT, last[:at], where, 0)] * (at > 0) + [(SERVER, last[at:], where, 0)]
         return said
 
     def _is(self, terminal: str, line: str) -> bool:
-        return re.fullmatch(self._terminals[terminal].pattern.to_regexp(), line + "\n") is not None
+        known = self._terminals.get(terminal)
+        return known is not None and re.fullmatch(known.pattern.to_regexp(), line + "\n") is not None
 
     @staticmethod
     def _closed_by(line: str) -> str:
@@ -198,7 +225,7 @@ def _openings(said: list[tuple[int, str, int, int]]) -> list[tuple[int, str, int
                 opened = True
             kind, text = (NOTE, text) if tls else (TLS, "active")
             tls = True
-        elif kind == _ENDED:
+        elif kind == ENDED:
             kind, opened, tls = NOTE, False, False
         elif kind in (CLIENT, SERVER, CLOSED):
             opened = False
@@ -219,12 +246,17 @@ def _named(pattern: re.Pattern[str], text: str) -> str:
     return next((group for group in match.groups() if group), "") if match else ""
 
 
-def _tokens(tree: Any, rule: str) -> Any:
-    for child in tree.children:
-        if hasattr(child, "children"):
-            yield from _tokens(child, str(child.data).rpartition("__")[2])
+def _reading(tree: Any) -> Iterator[tuple[Any, str]]:
+    """The tokens of a tree in their order, each with the rule it stands in; (None, rule) where a rule begins."""
+    stack = [(tree, "")]
+    while stack:
+        node, rule = stack.pop()
+        if hasattr(node, "children"):
+            rule = str(node.data).rpartition("__")[2]
+            yield None, rule
+            stack += [(child, rule) for child in reversed(node.children)]
         else:
-            yield child, rule
+            yield node, rule
 
 
 def _events(kinds: list[int], texts: list[str], lines: list[int], flags: list[int]) -> Events:

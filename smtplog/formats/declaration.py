@@ -50,6 +50,8 @@ class Declaration:
 
 #: The declarations that the user named, by their slugs.
 _own: dict[str, Declaration] = {}
+#: The texts of the files that were read as declarations.
+_texts: dict[str, str] = {}
 
 
 @cache
@@ -89,22 +91,25 @@ def own_declaration(path: str | Path) -> Declaration:
         raise UsageError(f"{flaw.where}: {flaw.what}; {flaw.do} (smtplog formats --check {path} says all)")
     stem, _, suffix = os.path.basename(where).rpartition(".")
     slug = stem if all(known.slug != stem for known in declarations()) else f"{stem}.{suffix}"
-    if slug in _own and _own[slug].grammar != text:
-        grammar.forget()
     _own[slug] = _declaration(slug, where, _head(text, suffix), text)
     return _own[slug]
 
 
 def read_grammar(path: str | Path) -> str:
-    """The text of a declaration; UsageError where there is none."""
+    """The text of a declaration; UsageError where there is none. What was built of an earlier text is forgotten."""
     if not str(path).endswith((".lark", ".toml")):
         raise UsageError(f"{path} is no grammar by its name; call it .lark, or .toml if it maps columns")
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no UTF-8; save it as such") from None
+    where = os.path.abspath(path)
+    if _texts.get(where, text) != text:
+        grammar.forget()
+    _texts[where] = text
+    return text
 
 
 def _brought(point: EntryPoint) -> Iterator[Declaration]:

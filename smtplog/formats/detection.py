@@ -170,6 +170,12 @@ def _bare(declaration: Declaration, head: Block) -> Candidate:
     return Candidate(declaration.slug, round(0.5 + 0.4 * share, 3), reason)
 
 
+def turned(declaration: Declaration, head: Block) -> bool:
+    """Whether client and server change places in a log of this format: where the marks themselves do not say, by its words."""
+    voted = declaration.role == "vote" or declaration.kind == "delimited"
+    return voted and sides_swapped(events_of(declaration, head))
+
+
 def sides_swapped(found: Events) -> bool:
     """Whether the payloads say that the two sides of a log are the other way round: the lines of the client's mark look
     like replies more often than those of the server's."""

@@ -6,13 +6,12 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from smtplog import events, grammar
-from smtplog.formats.heads import Flaw, head_flaws
+from smtplog import grammar
+from smtplog.formats.heads import Flaw, head_flaws, refused_expression
 from smtplog.formats.roles import NAMES, SUFFIXES, is_role
+from smtplog.formats.terminals import SPOKEN, WORDS
 
 _DEFINED = re.compile(r"^[?!]{0,2}([_A-Za-z][_A-Za-z0-9]*)(?:\{[^}]*\})?(?:\.-?[0-9]+)?[ \t]*:")
-#: Terminals that a capture must have: the reader asks for them.
-_OF_CAPTURES = ("CLOSED", "GREETING")
 
 
 def flaws_of(path: str, text: str, *, shown: str) -> Iterator[Flaw]:
@@ -40,7 +39,7 @@ def flaws_of(path: str, text: str, *, shown: str) -> Iterator[Flaw]:
         return
     yield from _terminals(path, ("start",) if whole else names, text, shown)
     if whole:
-        yield from _of_capture(path, shown)
+        yield from _of_capture(path, text, shown)
     else:
         yield from _of_lines(path, names, text, shown)
 
@@ -54,7 +53,10 @@ def line_of(name: str, text: str, *, last: bool = False) -> int | None:
     """Where a grammar defines a rule or a terminal, first or last, or names it."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if not line.startswith("//")]
     lines = lines[::-1] if last else lines
-    for pattern in (rf"[?!]{{0,2}}{re.escape(name)}(?:\.-?[0-9]+)?[ \t]*:", rf".*\b{re.escape(name)}\b"):
+    for pattern in (
+        rf"(?:%(?:override|extend)[ \t]+)?[?!]{{0,2}}{re.escape(name)}(?:\.-?[0-9]+)?[ \t]*:",
+        rf".*\b{re.escape(name)}\b",
+    ):
         for number, line in lines:
             if re.match(pattern, line):
                 return number
@@ -125,28 +127,43 @@ def _refused(refused: grammar.Refusal, text: str, shown: str) -> Flaw:
 
 def _terminals(path: str, names: tuple[str, ...], text: str, shown: str) -> Iterator[Flaw]:
     for name, pattern in grammar.named_terminals(path, names):
-        refused = events.refused_by_re2(pattern)
+        refused = refused_expression(pattern)
         if refused is not None:
             yield Flaw(
-                f"RE2 cannot read the terminal `{name}`: {refused}",
+                f"the terminal `{name}` does not do: {refused}",
                 shown,
                 line_of(name, text),
                 "logs are hostile, so expressions are run by RE2, in linear time: it has no look-around and no references back",
-                "say it with classes, (?:groups) and repetitions, or tell the lines apart by rules of their own",
+                "say it with classes such as [A-Za-z], (?:groups) and repetitions, or tell the lines apart by rules of their own",
             )
 
 
-def _of_capture(path: str, shown: str) -> Iterator[Flaw]:
-    there = {name.rpartition("__")[2] for name, _ in grammar.terminals(grammar.lark(path, ("start",)))}
-    for name in _OF_CAPTURES:
-        if name not in there:
+def defined(text: str) -> list[str]:
+    """The rules and terminals that a grammar text defines, or defines anew, in its order."""
+    found = (_DEFINED.match(re.sub(r"^%(?:override|extend)[ \t]+", "", line)) for line in text.splitlines())
+    return list(dict.fromkeys(match[1] for match in found if match))
+
+
+def _of_capture(path: str, text: str, shown: str) -> Iterator[Flaw]:
+    used = {name.rpartition("__")[2] for name, _ in grammar.terminals(grammar.lark(path, ("start",)))}
+    for name in defined(text):
+        near = difflib.get_close_matches(name, WORDS, 1, 0.75)
+        if name in used and name not in WORDS and near:
             yield Flaw(
-                f"the terminal `{name}` is missing",
+                f"the terminal `{name}` has a name that means nothing",
                 shown,
-                None,
-                "the reader of captures asks it where a message ends that has no dot",
-                "begin with %import .capture (start, …) as smtplog/grammars/telnet-unix.lark does, and %override what differs",
+                line_of(name, text),
+                "the name of a terminal says what the lines of a session are that it reads; any other makes them notes",
+                f"call it {near[0]}, there and where it is used",
             )
+    if not used & SPOKEN:
+        yield Flaw(
+            "no terminal tells what client or server said",
+            shown,
+            None,
+            "a dialog is made of such lines",
+            "begin with %import .capture (start, …) as smtplog/grammars/telnet-unix.lark does, and %override what differs",
+        )
 
 
 def _of_lines(path: str, names: tuple[str, ...], text: str, shown: str) -> Iterator[Flaw]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from smtplog import events, grammar
@@ -53,6 +55,26 @@ def _regex(value: Any) -> str | None:
     if refused is not None:
         return f"RE2 cannot read it: {refused}"
     return "it is found in an empty line, so in any" if events.found(events.from_list([""]), value).any() else None
+
+
+def refused_expression(pattern: str) -> str | None:
+    """Why a regular expression does not do; None: it does. RE2 runs it over columns and Python over single lines, so both must
+    read it, and as the same."""
+    refused = events.refused_by_re2(pattern)
+    if refused is not None:
+        return f"RE2 cannot read it: {refused}"
+    parser: Any = import_module("re._parser")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            parser.parse(pattern)  # re.compile warns of what it remembers no second time
+    except (re.error, Warning, OverflowError, RecursionError) as error:
+        return f"Python cannot read it: {error}"
+    return None
+
+
+def _regex_of_both(value: Any) -> str | None:
+    return _regex(value) or refused_expression(value)
 
 
 def _number(least: int, most: int) -> Callable[[Any], str | None]:
@@ -143,15 +165,16 @@ _EVERY = {
 }
 _OF_KIND = {
     "lines": {
-        "record": _Key(_regex, "what begins a record, for lines that hold several", "'[0-9]{2}:[0-9]{2} '"),
+        "record": _Key(_regex_of_both, "what begins a record, for lines that hold several", "'[0-9]{2}:[0-9]{2} '"),
         "breaks": _Key(_text, "what stands for a line end inside a line", '"[nl]"'),
         "tail": _Key(_regex, "what the program puts behind the words of a line", "' state=[0-9]+$'"),
     },
     "capture": {
-        "cut": _Key(_regex, "a line that begins a session: a regular expression", "'^Trying '"),
-        "server": _Key(_regex, "where the address of the server stands in the opening line", "'Trying ([^ ]+)'"),
-        "client": _Key(_regex, "where the address of the client stands", "'as if from host ([^ ]+)'"),
-        "aside": _Key(_regex, "lines that are no part of the dialog wherever they stand", "'^LOG: '"),
+        "server": _Key(
+            _regex_of_both, "where the address of the server stands in the opening line", "'Trying ([^ ]+)'"
+        ),
+        "client": _Key(_regex_of_both, "where the address of the client stands", "'as if from host ([^ ]+)'"),
+        "aside": _Key(_regex_of_both, "lines that are no part of the dialog wherever they stand", "'^LOG: '"),
     },
     "delimited": {
         "separator": _Key(

@@ -45,10 +45,18 @@ class Reader:
         """What the end of a file brings to light."""
         return None
 
+    @property
+    def assumed(self) -> list[str]:
+        """What the times of the log leave out, and what was taken for it, in sentences."""
+        return self.clock.assumed
+
     def _strange(self, lines: np.ndarray) -> None:
-        self.not_understood += len(lines)
-        if len(lines):
-            first = int(lines.min())
+        """Count lines that are not understood."""
+        self._counted(len(lines), int(lines.min()) if len(lines) else None)
+
+    def _counted(self, count: int, first: int | None) -> None:
+        self.not_understood += count
+        if first is not None:
             self.first_not_understood = min(first, self.first_not_understood or first)
 
     def _sided(self, kind: np.ndarray) -> np.ndarray:
