@@ -5,65 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from smtplog import reference
 from smtplog.model import Dialog, Exchange, Reply
 from smtplog.output import SEVERITY, Page, elided, printable, told_files
+from smtplog.steps import in_words, name_of, outcome, refusal
 
 if TYPE_CHECKING:
     from smtplog.findings import Finding
     from smtplog.transcript import FileReport
-
-_STEPS = {
-    "EHLO": "Hello",
-    "HELO": "Hello",
-    "LHLO": "Hello",
-    "MAIL": "Sender",
-    "RCPT": "Recipient",
-    "DATA": "Start of message",
-    ".": "End of message",
-    "BDAT": "Message chunk",
-    "STARTTLS": "Encryption",
-    "AUTH": "Log in",
-    "AUTH-RESPONSE": "Log in",
-    "RSET": "Reset",
-    "QUIT": "Good-bye",
-    "VRFY": "Verify",
-    "EXPN": "Expand",
-    "NOOP": "No operation",
-    "HELP": "Help",
-}
-#: What a success means at each step.
-_SUCCESS = {
-    "Connect": "the server is ready",
-    "EHLO": "the server says hello and lists what it can do",
-    "HELO": "the server says hello",
-    "LHLO": "the server says hello and lists what it can do",
-    "MAIL": "the sender is accepted",
-    "RCPT": "the recipient is accepted",
-    "DATA": "the server waits for the text",
-    ".": "the server has taken the message",
-    "BDAT": "the chunk is taken",
-    "STARTTLS": "encryption may begin",
-    "AUTH": "logged in",
-    "AUTH-RESPONSE": "logged in",
-    "RSET": "the transaction is dropped",
-    "QUIT": "the server says good-bye",
-}
-_OUTCOMES = {
-    "delivered": ("green", "The message was accepted"),
-    "partial": ("yellow", "The message was accepted for some recipients only"),
-    "rejected": ("red", "The server refused"),
-    "deferred": ("yellow", "The server put it off; try again later"),
-    "aborted": ("yellow", "No message was sent"),
-    "unknown": ("yellow", "The log does not show how it ended"),
-}
-_ENDS = {
-    "quit": "the session ended with QUIT",
-    "closed-by-server": "the server closed the connection",
-    "closed-by-client": "the client closed the connection without QUIT",
-    "timeout": "the session ended by time-out",
-    "truncated": "the log stops before the end of the session",
-}
 
 
 def write(page: Page, dialog: Dialog, findings: Sequence[Finding], files: Sequence[FileReport]) -> None:
@@ -77,11 +25,8 @@ def write(page: Page, dialog: Dialog, findings: Sequence[Finding], files: Sequen
 
 
 def _answer(page: Page, dialog: Dialog) -> None:
-    colour, words = _OUTCOMES[dialog.outcome]
-    done = next((t for t in dialog.transactions if t.outcome in ("delivered", "partial")), None)
-    if done and done.queue_id:
-        words += f" (queue id {done.queue_id})"
-    page.line(page.paint(printable(f"{words}; {_ENDS[dialog.end]}."), colour, "bold"))
+    words, colour = outcome(dialog)
+    page.line(page.paint(printable(words), colour, "bold"))
     hello = next((e.argument for e in dialog.exchanges if e.verb in ("EHLO", "HELO", "LHLO") and e.argument), "")
     name = dialog.greeting.text[0].split(" ")[0] if dialog.greeting and dialog.greeting.text[0] else ""
     client = " ".join(part for part in (hello, f"[{dialog.client}]" if dialog.client else "") if part) or "a client"
@@ -112,14 +57,13 @@ def _style(severity: int, exchange: Exchange | None = None) -> str:
 
 
 def _exchange(page: Page, exchange: Exchange) -> list[str]:
-    step = _STEPS.get(exchange.verb, "Unasked" if exchange.command is None else "Command")
     sent = exchange.command or ""
     if exchange.verb == "." and exchange.content:
         lines = len(exchange.content.lines)
         sent = f"{lines} line{'s' if lines != 1 else ''}, {exchange.content.octets} octets"
     if exchange.inferred:
         sent = f"({sent or 'an answer'})"
-    return _row(page, step, exchange.verb, sent, exchange.reply, exchange.latency)
+    return _row(page, name_of(exchange), exchange.verb, sent, exchange.reply, exchange.latency)
 
 
 def _row(page: Page, step: str, verb: str, sent: str, reply: Reply | None, latency: float | None) -> list[str]:
@@ -127,30 +71,11 @@ def _row(page: Page, step: str, verb: str, sent: str, reply: Reply | None, laten
     waits = "…" if page.unicode else "?"
     mark = waits if reply is None else marks[reply.severity in (2, 3)]
     took = "" if latency is None else f"{latency:.1f} s" if latency >= 0.1 else f"{latency * 1000:.0f} ms"
-    return [mark, step, elided(printable(sent), 30), _code(reply), took, _words(reply, verb)]
+    return [mark, step, elided(printable(sent), 30), _code(reply), took, in_words(reply, verb)]
 
 
 def _code(reply: Reply | None) -> str:
     return "" if reply is None else f"{reply.code:03} {reply.enhanced or ''}".strip()
-
-
-def _words(reply: Reply | None, verb: str) -> str:
-    if reply is None:
-        return "no reply in the log"
-    if reply.code == 334:
-        return "the server asks for the next answer"
-    if reply.severity == 2 and verb in _SUCCESS:
-        return "not local, will be forwarded" if reply.code == 251 else _SUCCESS[verb]
-    if reply.code == 354 and verb == "DATA":
-        return _SUCCESS[verb]
-    words = reference.meaning(reply.code)
-    row = reference.enhanced(reply.enhanced) if reply.enhanced else None
-    if row is not None and reply.severity >= 4 and not row["code"].endswith(".0"):
-        words = row["title"]
-    if reply.severity >= 4:
-        situation = next(iter(reference.situations(" ".join(reply.text))), None)
-        words = situation["situation"] + ": " + words if situation is not None else words
-    return words
 
 
 def _reported(page: Page, dialog: Dialog) -> None:
@@ -215,19 +140,10 @@ def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
 
 def _refusal(page: Page, command: str, reply: Reply) -> None:
     page.wrapped(f"line {reply.line}: {command}: {reply.raw[0]}", 4, "  " + ("• " if page.unicode else "- "))
-    row = reference.reply_code(reply.code)
-    situations = reference.situations(" ".join(reply.text))
-    status = reference.enhanced(reply.enhanced) if reply.enhanced else None
-    kind = "a temporary refusal" if reply.severity == 4 else "a permanent refusal"
-    if situations:
-        page.wrapped(f"{kind}: {situations[0]['explanation']}", 4)
-        page.wrapped(f"do: {situations[0]['next']}", 8, "    ")
-    elif status is not None and not status["code"].endswith(".0"):
-        page.wrapped(f"{kind}: {status['description']}", 4)
-        page.wrapped(f"do: {status['advice']}", 8, "    ")
-    elif row is not None:
-        page.wrapped(f"{kind}: {row['meaning']}.", 4)
-        page.wrapped(f"do: {row['next']}", 8, "    ")
+    meaning, advice = refusal(reply)
+    if meaning:
+        page.wrapped(meaning, 4)
+        page.wrapped(f"do: {advice}", 8, "    ")
 
 
 def _reading(page: Page, dialog: Dialog, files: Sequence[FileReport]) -> None:

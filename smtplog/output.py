@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from smtplog.errors import UsageError
+from smtplog.printable import printable as printable
 
 if TYPE_CHECKING:
     from smtplog.transcript import FileReport
@@ -36,26 +36,6 @@ ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask w
 MOST_FILES = 20  #: so many are told one by one
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
 SEVERITY = {"error": "red", "warning": "yellow", "info": "cyan"}
-
-
-def printable(text: str) -> str:
-    """A text of a log as a terminal may see it: controls in caret or \\x notation, no bidirectional overrides."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_visible(c) for c in text)
-
-
-def _visible(c: str) -> str:
-    number = ord(c)
-    if c == "\t":
-        return " "
-    if number < 32:
-        return "^" + chr(number + 64)
-    if number == 127:
-        return "^?"
-    if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
-    return c
 
 
 class Page:

@@ -89,7 +89,9 @@ def test_bad_usage(words: list[str]) -> None:
 
 def test_a_closed_pipe_is_no_error() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "smtplog", "show", *map(str, one_of_each())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "smtplog", "show", *map(str, one_of_each())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout and process.stderr
         process.stdout.close()

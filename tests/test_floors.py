@@ -11,10 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "smtplog"
 FLOORS = (
-    "errors model lines packets streams sources reference",
+    "errors model lines packets streams sources reference printable",
     "events grammar speech syntax states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
-    "findings consequences judging rules manual suspects summary explain tables charts jsonview replay",
+    "findings consequences judging rules manual suspects summary explain steps tables charts jsonview replay",
     "transcript",
     "authoring output note overview reports baseline settings commands cli __main__",
 )

@@ -53,7 +53,7 @@ def command(
             if not first:
                 page.line()
             page.line(page.paint(f"# {printable(each.id)}  {printable(each.source)}:{each.line}", "dim"))
-            for line in script.show(each).splitlines():
+            for line in script.show(each).split("\n")[:-1]:
                 page.line(page.paint(printable(line), "blue" if line.startswith("C") else ""))
         elif output_format == "jsonl":
             page.line(json.dumps(dialog_to_json(each, found), ensure_ascii=False))
