@@ -31,7 +31,7 @@ def is_capture(head: bytes) -> bool:
 class Segment:
     """One segment of TCP (RFC 9293 section 3.1)."""
 
-    time: float  #: seconds since 1970 UTC
+    time: float | str  #: seconds since 1970 UTC, or the words of a text that says less
     source: tuple[str, int]  #: address and port
     target: tuple[str, int]
     sequence: int

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from smtplog import dumps, packets
 from smtplog.errors import UnreadableError
-from smtplog.packets import is_capture
 
 _ROTATED = re.compile(r"^(.*?)(?:[.-]([0-9]{1,10}))?((?:\.(?:gz|bz2|xz|zst))?)$")
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -106,10 +106,13 @@ def open_source(source: Source) -> BinaryIO:
         raise UnreadableError(f"{source.path} cannot be read: {error.strerror}") from None
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
     stream = _buffered(_Guarded(_unpacked(stream, packed), source.path, packed or "file"))
-    if is_capture(cast(Any, stream).peek(12)[:12]):
+    head = cast(Any, stream).peek(1 << 16)
+    captured = packets.is_capture(head[:12])
+    if captured or dumps.is_dump(head):
         from smtplog.streams import PacketLog
 
-        return _buffered(_Guarded(PacketLog(stream, source.path), source.path, "packet capture"))
+        found = packets.segments(stream, source.path) if captured else dumps.segments(stream)
+        return _buffered(_Guarded(PacketLog(found, source.path), source.path, "packet capture"))
     return stream
 
 

@@ -15,10 +15,9 @@ import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import BinaryIO
 
 from smtplog.errors import UnreadableError
-from smtplog.packets import Segment, segments
+from smtplog.packets import Segment
 
 #: The first line of such a log.
 TITLE = "packet capture"
@@ -40,8 +39,8 @@ _WORDS = {octet: f"\\x{octet:02x}" for octet in (*range(32), *range(127, 256))} 
 class PacketLog(io.RawIOBase):
     """A capture as a stream of octets: the lines of its log."""
 
-    def __init__(self, stream: BinaryIO, path: str) -> None:
-        self._lines = lines(stream, path)
+    def __init__(self, found: Iterator[Segment | None], path: str) -> None:
+        self._lines = lines(found, path)
         self._rest = b""
         self._error: UnreadableError | None = None
 
@@ -64,11 +63,11 @@ class PacketLog(io.RawIOBase):
         return octets[:size]
 
 
-def lines(stream: BinaryIO, path: str) -> Iterator[str]:
-    """The lines of the log of a capture. UnreadableError at its end if it holds no SMTP."""
+def lines(found: Iterator[Segment | None], path: str) -> Iterator[str]:
+    """The lines of the log of a capture, one for each item. UnreadableError at its end if it holds no SMTP."""
     streams = _Streams()
     told, title, frames = False, TITLE, 0
-    for segment in segments(stream, path):
+    for segment in found:
         frames += 1
         line = _joined(streams.take(segment)) if segment is not None else ""
         told |= bool(line)
@@ -312,7 +311,9 @@ class _Stream:
         return f"{self._time} {self._number} {client} {server} {words}"
 
 
-def _stamp(time: float) -> str:
+def _stamp(time: float | str) -> str:
+    if isinstance(time, str):
+        return time
     try:
         return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError, OSError):

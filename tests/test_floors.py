@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "smtplog"
 FLOORS = (
-    "errors model lines packets streams sources reference printable",
+    "errors model lines packets dumps streams sources reference printable",
     "events grammar speech syntax states",
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings consequences judging rules manual suspects summary explain steps tables charts jsonview replay",
