@@ -195,6 +195,7 @@ def _greeted(sessions: Sessions, command: np.ndarray) -> np.ndarray:
     )
     refusal = code >= 400
     leads = first_reply < first_command
+    opened &= leads | (code == 220) | refusal | (code == 0)  # else the log begins in mid-session
     return opened | (leads & ((code == 220) | refusal | hello)) | (~leads & (code == 220) & ~tls)
 
 

@@ -104,7 +104,7 @@ def test_8_a_dialog_played_against_itself_is_the_dialog(path: Path, tmp_path: Pa
         for how in PACKETS:
             logs = [tmp_path / f"{number}-{how}-{side}.dialog" for side in ("client", "server")]
             with logs[0].open("w", encoding="utf-8") as one, logs[1].open("w", encoding="utf-8") as other:
-                client = Client(part, Recording(one, show_secrets=True), level="exact")
+                client = Client(part, recording=Recording(one, show_secrets=True), level="exact")
                 server = Server([part], Recording(other, show_secrets=True))
                 Wire(client.side(), server.side(), how).run()
             assert not server.misses and server.complete, (dialog.id, how)

@@ -32,7 +32,7 @@ def plays(path: Path) -> list[Play]:
 
 def played(part: Play, port: int, **options: object) -> Client:
     """A client that has played its part against a port of loopback."""
-    client = Client(part, Recording(show_secrets=True), **options)  # type: ignore[arg-type]
+    client = Client(part, recording=Recording(show_secrets=True), **options)  # type: ignore[arg-type]
     wire = connect(Address("127.0.0.1", port), 5.0)
     wire.tls, wire.timeout, wire.total = for_clients(insecure=True), LIMIT, LIMIT
     wire.run(client.side())
@@ -123,7 +123,7 @@ def test_a_server_that_misbehaves_is_left_in_time(serve: Callable[[socket.socket
     log = tmp_path / "new.dialog"
     began = time.monotonic()
     with misbehaving(serve) as port, log.open("w", encoding="utf-8") as stream:
-        client = Client(plays(SEED)[0], Recording(stream), on_mismatch="stop")
+        client = Client(plays(SEED)[0], recording=Recording(stream), on_mismatch="stop")
         wire = connect(Address("127.0.0.1", port), 5.0)
         wire.timeout = 1.0
         wire.run(client.side())

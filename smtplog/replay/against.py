@@ -52,7 +52,7 @@ def replay(plays: list[Play], how: Again, stream: TextIO | None = None) -> Itera
         recording.event(f"connect {wire.here} -> {how.to}")
         client = Client(
             play,
-            recording,
+            recording=recording,
             level=how.level,
             on_mismatch=how.on_mismatch,
             speed=how.speed,

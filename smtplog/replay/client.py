@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 
 from smtplog import speech
 from smtplog.dialogs import END_OF_DATA
-from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.acts import Side, Wait
 from smtplog.replay.credentials import Credentials
-from smtplog.replay.framing import Framing, TroubleError, code_of, shown
+from smtplog.replay.framing import TroubleError, code_of, shown
 from smtplog.replay.matching import Level, same_reply
-from smtplog.replay.recording import Recording
-from smtplog.replay.standing import Standing
+from smtplog.replay.speaker import Speaker
 from smtplog.replay.turns import Play, Turn
 
 #: What becomes of the play after an answer that is not the recorded one.
@@ -42,11 +41,10 @@ class Heard:
 
 
 @dataclass(slots=True)
-class Client:
+class Client(Speaker):
     """Plays the client of a recorded dialog."""
 
     play: Play
-    recording: Recording = field(default_factory=Recording)
     level: Level = "code"
     on_mismatch: str = "continue"
     speed: float = 0.0  #: of the recorded pauses: 1 as recorded, 4 four times as fast, 0 none
@@ -56,12 +54,8 @@ class Client:
     deliver: bool = True  #: whether message text may be sent
     as_masked: bool = True  #: whether a masked secret may be sent as it is masked
     heard: list[Heard] = field(default_factory=list)
-    standing: Standing = field(default_factory=Standing)
     ended: str = ""  #: why the play ended before its last turn; empty where it did not
-    _framing: Framing = field(default_factory=Framing)
     _waiting: deque[tuple[Heard, float]] = field(default_factory=deque)
-    _mechanism: str = ""
-    _gone: bool = False
     _further: int = 0  #: replies to the end of data that are due beside the first (LMTP)
 
     def side(self) -> Side:
@@ -72,25 +66,26 @@ class Client:
             self.ended = str(error)
             for heard, _ in self._waiting:
                 self._lost(heard)
-            self.recording.event("close client")
-            yield Close()
+            yield from self.flee()
 
     def _played(self) -> Side:
         if self.play.implicit_tls:
-            yield from self._tls()
+            yield from self.handshake()
         for turn in self.play.turns:
             if not turn.further:
                 self._await_further()
             if not turn.pipelined or self.standing.in_auth:
                 yield from self._settle()
-            if self.ended or self._gone:
+            if self.ended or self.gone:
                 break
             yield from self._take(turn)
         self._await_further()
         yield from self._settle()
-        if self.ended and self.on_mismatch == "quit-cleanly" and not self._gone:
-            yield from self._quit()
-        yield from self._leave()
+        if self.ended and self.on_mismatch == "quit-cleanly":
+            yield from self.quit()
+        if self.play.closes == "server" and not self.ended:
+            yield from self.wait_for_close()
+        yield from self.leave()
 
     def unplayed(self) -> Iterator[Turn]:
         """The turns that were not reached."""
@@ -117,8 +112,6 @@ class Client:
             return
         if self.speed:
             yield Wait(min(turn.pause / self.speed, self.most_wait))
-        if self._framing.octets and not self._waiting and code_of(bytes(self._framing.octets)) != 421:
-            raise TroubleError("the server answered before it was asked")
         yield from self._say(turn, heard)
         if not turn.awaited:
             return
@@ -127,7 +120,7 @@ class Client:
         if turn.starts_tls:
             yield from self._settle()
             if self.heard[-1].reply is not None and code_of(self.heard[-1].reply) == 220:
-                yield from self._tls()
+                yield from self.handshake()
 
     def _say(self, turn: Turn, heard: Heard) -> Side:
         assert turn.said is not None
@@ -136,23 +129,13 @@ class Client:
         if turn.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE") and self.credentials is not None:
             line = self._with_secret(line, self.credentials)
             said = line.encode() + b"\r\n"
-        if turn.verb == END_OF_DATA:
-            self.recording.client(said)
-            self.standing.said(END_OF_DATA)
-        else:
-            verb = self.standing.verb_of(line)
-            self.recording.client(said, secret=self.standing.is_secret(line))
-            if turn.awaited:
-                self.standing.said(verb)
-            if verb == "AUTH":
-                self._mechanism = speech.split(line)[1].partition(" ")[0].upper()
-        yield Send(said)
+        yield from self.say(said, line, text=turn.verb == END_OF_DATA, answered=turn.awaited)
 
     def _with_secret(self, line: str, credentials: Credentials) -> str:
         """A line with the secret of the user in place of the recorded one."""
         if self.standing.in_auth:
             prompt = next((each.reply for each in reversed(self.heard[:-1]) if each.reply), b"")
-            return credentials.answer(self._mechanism, speech.words_of(shown(prompt).strip()))
+            return credentials.answer(self.mechanism, speech.words_of(shown(prompt).strip()))
         verb, argument = speech.split(line)
         mechanism, _, initial = argument.partition(" ")
         said = credentials.initial(mechanism.upper()) if initial else None
@@ -183,53 +166,30 @@ class Client:
             return "the server waits for an answer to AUTH"
         if turn.verb in ("AUTH", "X-EXPS") and not standing.tls and self._was_tls(turn):
             return "recorded under TLS: no secret is sent without it"
-        if (
-            standing.transaction == "data"
-            and turn.verb not in (END_OF_DATA, "AUTH-RESPONSE")
-            and not self._is_waiting()
-        ):
+        if standing.transaction == "data" and turn.verb not in (END_OF_DATA, "AUTH-RESPONSE") and not self._waiting:
             return "the server waits for message text"
         return ""
 
     def _was_tls(self, turn: Turn) -> bool:
         return turn.exchange is not None and self.play.dialog.exchanges[turn.exchange].tls
 
-    def _is_waiting(self) -> bool:
-        return bool(self._waiting)
-
     # -- replies
 
     def _settle(self) -> Side:
         """Wait for every reply that is due."""
-        while self._waiting and not self._gone:
+        while self._waiting and not self.gone:
             heard, asked = self._waiting[0]
-            reply = yield from self._reply(heard.turn)
+            reply = yield from self.hear(heard.turn.verb, heard.turn.reply)
             self._waiting.popleft()
             if reply is None:
                 self._lost(heard)
                 return
             heard.reply = reply if heard.reply is None else heard.reply + reply
             heard.seconds = self.clock() - asked
-            self.recording.server(reply)
-            self.standing.answered(reply)
             self._judge(heard)
         for heard, _ in self._waiting:
             self._lost(heard)
         self._waiting.clear()
-
-    def _reply(self, turn: Turn) -> Acts[bytes | None]:
-        more = False
-        while True:
-            found = self._framing.exactly(turn.reply) if turn.reply else None
-            found = found or self._framing.reply()
-            if found is not None:
-                return found
-            came = yield Receive(turn.verb, more)
-            if not came:
-                self._gone = True
-                return None
-            self._framing.add(came)
-            more = True
 
     def _lost(self, heard: Heard) -> None:
         """The server closed before it answered, as the recorded one may have done."""
@@ -240,30 +200,3 @@ class Client:
         heard.same = not heard.compared or (recorded is None or same_reply(recorded, heard.reply or b"", self.level))
         if not heard.same and self.on_mismatch != "continue":
             self.ended = self.ended or "another answer"
-
-    def _tls(self) -> Side:
-        try:
-            yield StartTLS()
-        except TroubleError:
-            self.recording.event("tls failed")
-            raise
-        self._framing = Framing()
-        self.standing.tls = True
-        self.recording.event("tls ok")
-
-    def _quit(self) -> Side:
-        if self.standing.transaction == "data" or self.standing.in_auth or self.standing.closing:
-            return
-        self.recording.client(b"QUIT\r\n")
-        yield Send(b"QUIT\r\n")
-        reply = yield from self._reply(Turn(None, None, "QUIT", None, None))
-        if reply is not None:
-            self.recording.server(reply)
-
-    def _leave(self) -> Side:
-        if self.play.closes == "server" and not self._gone and not self.ended:
-            while (came := (yield Receive("QUIT"))) and len(self._framing.octets) < 1 << 16:
-                self._framing.add(came)
-            self._gone = not came
-        self.recording.event("close server" if self._gone else "close client")
-        yield Close()

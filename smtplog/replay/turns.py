@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from smtplog import redact, states
+from smtplog import redact, speech, states
 from smtplog.dialogs import END_OF_DATA
 from smtplog.model import Content, Dialog, Exchange, Reply
 from smtplog.replay.stand_ins import reply_for, text_of
@@ -213,7 +213,15 @@ def _text(content: Content, crlf: bool) -> bytes:
 
 
 def _octets(reply: Reply) -> bytes:
-    return b"".join(line.encode() + CRLF for line in reply.raw)
+    """A reply as it was sent: a line of it that the log shows without its code has one (RFC 5321 section 4.2.1)."""
+    last = len(reply.raw) - 1
+    return b"".join(
+        (
+            line if not reply.code or speech.code_of(line) else f"{reply.code:03}{' ' if i == last else '-'}{line}"
+        ).encode()
+        + CRLF
+        for i, line in enumerate(reply.raw)
+    )
 
 
 def _starts_tls(dialog: Dialog, i: int) -> bool:

@@ -119,15 +119,15 @@ class Wire:
 
     def run(self, side: Side) -> None:
         """Do what a side of a play asks for, to its end. What goes wrong is thrown into it, for it to end in good order."""
-        answer, trouble = b"", None
         try:
+            act = next(side)
             while True:
-                act = side.throw(trouble) if trouble is not None else side.send(answer) if answer else next(side)
-                answer, trouble = b"", None
                 try:
                     answer = self._do(act)
                 except TroubleError as error:
-                    trouble = error
+                    act = side.throw(error)
+                else:
+                    act = side.send(answer)
         except StopIteration:
             return
         finally:
