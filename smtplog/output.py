@@ -102,6 +102,11 @@ class Page:
             style = styles[number] if number < len(styles) else ""
             self.line("  " + self.paint("  ".join(shown).rstrip(), style))
 
+    def aside(self, text: str) -> None:
+        """A line that the next call takes away again; for a terminal."""
+        self.stream.write(f"\r\x1b[K{self.paint(text, 'dim')}")
+        self.flush()
+
     def flush(self) -> None:
         """What was written so far is to be seen now."""
         try:
@@ -210,6 +215,16 @@ def leave(code: int) -> None:
     """End a command with this exit code."""
     if code:
         raise typer.Exit(code)
+
+
+def seconds(words: object) -> float:
+    """Seconds as the user writes them: ``2``, ``2s``, ``0.5``, ``500ms``, ``1m``. Raises UsageError."""
+    text = str(words).strip()
+    unit = next((each for each in ("ms", "s", "m") if text.endswith(each)), "")
+    try:
+        return float(text.removesuffix(unit)) * {"ms": 0.001, "m": 60.0}.get(unit, 1.0)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write seconds: 2, 0.5, 2s, 500ms, 1m") from None
 
 
 def comma(words: str | Iterable[str] | None) -> list[str]:

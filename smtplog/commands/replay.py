@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import typing
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,11 +28,15 @@ from smtplog.output import (
     one_of,
     opened,
     printable,
+    seconds,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from smtplog.replay.against import Again
     from smtplog.replay.credentials import Credentials
+    from smtplog.replay.terminal import Frame, Pace
     from smtplog.replay.turns import Play
 
 _TO = typer.Option(help="HOST:PORT of a server to send the client's side to. Without it nothing is sent.")
@@ -37,6 +44,8 @@ _MATCH = typer.Option(help="How alike answers must be: exact, enhanced, code (de
 _MISMATCH = typer.Option(help="After another answer: stop, continue (default), quit-cleanly.")
 _SET = typer.Option("--set", help="from=ADDRESS, to=ADDRESS, ehlo=NAME in place of the recorded ones.")
 _MAP = typer.Option("--map", help="recipients=OLD:NEW,… where OLD is an address, @domain or *.")
+_MAX_WAIT = typer.Option(parser=seconds, metavar="SECONDS", help="The longest pause: 2 (default), 2s, 500ms.")
+_TIMEOUT = typer.Option(parser=seconds, metavar="SECONDS", help="With --to: what the server may take for each answer.")
 _AUTH = typer.Option("--auth", help="Log in as this user; the password from SMTPLOG_PASSWORD, or asked for.")
 
 
@@ -66,14 +75,18 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is sent.")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="With --to: keep the recorded pauses.")] = False,
     speed: Annotated[float, typer.Option(help="So many times as fast as recorded.")] = 1.0,
-    max_wait: Annotated[float, typer.Option(help="The longest pause, in seconds.")] = 5.0,
-    timeout: Annotated[float, typer.Option(help="Seconds the server may take for each answer.")] = 300.0,
+    max_wait: Annotated[float, _MAX_WAIT] = 2.0,
+    timeout: Annotated[float, _TIMEOUT] = 300.0,
+    step: Annotated[bool, typer.Option("--step", help="On a terminal: Enter shows the next exchange.")] = False,
+    cast: Annotated[Path | None, typer.Option(help="Write an asciinema recording to this file.")] = None,
 ) -> None:
-    """Play a log in the terminal, or send its client's side to a server and compare what it answers."""
+    """Play a log in the terminal with its timing (space pauses, q quits), or send its client's side to a server and compare
+    what it answers."""
     from smtplog.replay.against import Again
     from smtplog.replay.client import ON_MISMATCH
     from smtplog.replay.edits import edits
     from smtplog.replay.matching import LEVELS, Level
+    from smtplog.replay.terminal import Pace
     from smtplog.replay.turns import play
     from smtplog.replay.wire import address, for_clients
 
@@ -81,32 +94,94 @@ def command(
         raise UsageError("--speed is a number up to 1000, --timeout and --max-wait are seconds up to 86400")
     one_of(output_format, "text", "json", "junit")
     one_of(on_mismatch, *ON_MISMATCH, what="way to go on")
-    how = None
-    if to is not None:
-        server = address(to, 465 if tls else 25)
-        how = Again(
-            to=server,
-            tls=for_clients(insecure=insecure, trusted=str(trust) if trust else None),
-            level=cast(Level, one_of(match, *LEVELS, what="match")),
-            on_mismatch=on_mismatch,
-            speed=speed if timing else 0.0,
-            most_wait=max_wait,
-            timeout=timeout,
-            credentials=_credentials(auth),
-            deliver=deliver,
-            edits=edits(sets or (), maps or (), ehlo),
-            show_secrets=show_secrets,
-            implicit_tls=tls,
-        )
+    sending = {"--set": sets, "--map": maps, "--ehlo": ehlo, "--auth": auth, "--deliver": deliver, "--tls": tls}
+    playing = {"--step": step, "--cast": cast}
+    stray = [name for name, given in (playing if to is not None else sending).items() if given]
+    if stray:
+        raise UsageError(f"{stray[0]} goes {'with' if to is None else 'without'} --to HOST:PORT")
+    if to is None:
+        one_of(output_format, "text", what="output format without --to")
+        transcript = opened(paths, input_format, grammar, date, timezone, show_secrets)
+        _played(transcript, dialog, Pace(speed, max_wait), output, cast, step=step)
+        leave(finished(transcript))
+        return
+    how = Again(
+        to=address(to, 465 if tls else 25),
+        tls=for_clients(insecure=insecure, trusted=str(trust) if trust else None),
+        level=typing.cast(Level, one_of(match, *LEVELS, what="match")),
+        on_mismatch=on_mismatch,
+        speed=speed if timing else 0.0,
+        most_wait=max_wait,
+        timeout=timeout,
+        credentials=_credentials(auth),
+        deliver=deliver,
+        edits=edits(sets or (), maps or (), ehlo),
+        show_secrets=show_secrets,
+        implicit_tls=tls,
+    )
     transcript = opened(paths, input_format, grammar, date, timezone, show_secrets=True)
     plays = [part for each in transcript if (dialog is None or each.id == dialog) and (part := play(each)).turns]
     if not plays:
-        for sentence in transcript.errors:
-            raise UsageError(sentence)
-        raise UsageError(f"there is no dialog {dialog!r} here" if dialog else "there is no dialog here to play")
-    if how is None:
-        raise UsageError("name a server with --to HOST:PORT")
+        raise _nothing(transcript, dialog)
     leave(finished(transcript, _against(plays, how, output_format, output, yes=yes)))
+
+
+def _nothing(transcript: Any, dialog: str | None) -> UsageError:
+    """Why there is nothing to play."""
+    for sentence in transcript.errors:
+        return UsageError(sentence)
+    return UsageError(f"there is no dialog {dialog!r} here" if dialog else "there is no dialog here to play")
+
+
+# -- in the terminal
+
+
+def _played(
+    transcript: Any, dialog: str | None, pace: Pace, output: Path | None, cast: Path | None, *, step: bool
+) -> None:
+    """Play the dialogs: on a terminal as time goes by, into a file or a pipe at once, into a recording with its times."""
+    from smtplog import findings
+    from smtplog.replay import terminal
+
+    rules = findings.chosen()
+    checked = (pair for batch in transcript.batches() for pair in transcript.checked(batch, None, rules))
+    parts = (terminal.frames(each, found, pace) for each, found in checked if dialog is None or each.id == dialog)
+    frames = terminal.one_after_the_other(parts, pace)
+    first = next(frames, None)
+    if first is None:
+        raise _nothing(transcript, dialog)
+    frames = chain([first], frames)
+    page = Page(cast or output)
+    if cast is not None:
+        page.colour = not os.environ.get("NO_COLOR")
+        title = f"smtplog replay {' '.join(transcript.paths)}"
+        for line in terminal.cast(frames, page.paint, title, pace):
+            page.line(line)
+    else:
+        _shown(frames, page, step=step)
+    page.close()
+
+
+def _shown(frames: Iterable[Frame], page: Page, *, step: bool) -> None:
+    from smtplog.replay import screen, terminal
+
+    def tell(frame: Frame) -> None:
+        for line in terminal.shown(frame, page.paint, page.width, unicode=page.unicode):
+            page.line(line)
+        page.flush()
+
+    if not page.stream.isatty():
+        for frame in frames:
+            tell(frame)
+    elif not sys.stdin.isatty():
+        screen.Screen(tell, page.aside, screen.NoKeys()).show(frames)
+    else:
+        with screen.Keyboard(sys.stdin.fileno()) as keys:
+            page.line(page.paint("space pauses, Enter goes on at once, q quits", "dim"))
+            screen.Screen(tell, page.aside, keys, step=step).show(frames)
+
+
+# -- against a server
 
 
 def _credentials(user: str | None) -> Credentials | None:
