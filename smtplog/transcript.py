@@ -166,7 +166,13 @@ class Transcript:
         with open_source(source) as stream:
             blocks = read_blocks(stream, size=self.block_size)
             head, blocks = head_of(blocks, source)
-            declaration, swapped = self._format(source, head, report)
+            declaration, margin = self._format(source, head, report)
+            if margin:
+                head, blocks = (
+                    formats.without_margin(head, margin),
+                    (formats.without_margin(each, margin) for each in blocks),
+                )
+            swapped = formats.turned(declaration, head)
             calendar = formats.calendar_of(source.path, self.zone, self.date)
             log = before
             if (
@@ -237,18 +243,19 @@ class Transcript:
                 names[part.source].dialogs += count
             yield batch
 
-    def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, bool]:
+    def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, str]:
+        """Which format a file is, and what its lines begin with that is none of it."""
         if self._declaration is not None:
-            chosen = self._declaration
+            chosen, margin = self._declaration, formats.margin_before(self._declaration, head)
             report.note = "named by the user"
         else:
             candidates = formats.detect(head)
             if not candidates or candidates[0].score < formats.ENOUGH:
                 raise UnknownFormatError(_unplaced(source, head, candidates))
-            chosen = formats.declaration(candidates[0].slug)
+            chosen, margin = formats.declaration(candidates[0].slug), candidates[0].margin
             report.confidence, report.note = candidates[0].score, candidates[0].reason
         report.format = chosen.slug
-        return chosen, formats.turned(chosen, head)
+        return chosen, margin
 
     # -- answers
 

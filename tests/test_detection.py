@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from smtplog import formats, read
 from smtplog.lines import read_blocks
+from smtplog.model import Dialog
 from tests.conftest import samples
 
 REPOSITORY = Path(__file__).parent.parent
@@ -136,3 +137,24 @@ def test_a_format_that_goes_before_another_is_as_sure(log: Path) -> None:
     others = [each for each in map(formats.declaration, formats.declaration(first.slug).before) if not each.fallback]
     for other in others:
         assert all(first.score >= each.score for each in formats.detect(block, [other]))
+
+
+PASTED = {path.parent.name: path for path in samples() if path.stem != "connection-refused"}
+LINE_FORMATS = [each.slug for each in formats.declarations() if each.kind == "lines" and not each.fallback]
+
+
+@pytest.mark.parametrize("slug", [slug for slug in LINE_FORMATS if slug in PASTED])
+@pytest.mark.parametrize("margin", ["# ", " " * 7])
+def test_a_log_that_was_pasted_is_recognised(slug: str, margin: str, tmp_path: Path) -> None:
+    """What every line begins with, in a comment or a manual, is no part of it: the same dialogs are read."""
+    data = PASTED[slug].read_bytes()
+    pasted = tmp_path / "log"
+    pasted.write_bytes(b"".join(margin.encode() + line for line in data.splitlines(keepends=True)))
+    if margin.strip():
+        assert claimed(pasted) == slug
+    same, named = (read(path, input_format=slug, show_secrets=True) for path in (PASTED[slug], pasted))
+    assert [_said(dialog) for dialog in named] == [_said(dialog) for dialog in same]
+
+
+def _said(dialog: Dialog) -> list[object]:
+    return [(each.command, each.reply and (each.reply.code, each.reply.text)) for each in dialog.exchanges]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from smtplog.formats.clock import Calendar, calendar_of, zone_named
 from smtplog.formats.declaration import Declaration, declaration, declarations, own_declaration, read_grammar
-from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, sides_swapped, turned
+from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, margin_before, sides_swapped, turned
+from smtplog.formats.margins import without_margin
 from smtplog.formats.readers import Reader, reader
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "declarations",
     "detect",
     "events_of",
+    "margin_before",
     "own_declaration",
     "read_grammar",
     "reader",
     "sides_swapped",
     "turned",
+    "without_margin",
     "zone_named",
 ]

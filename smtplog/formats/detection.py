@@ -10,6 +10,7 @@ import numpy as np
 from smtplog import events, speech
 from smtplog.events import CLIENT, CLOSED, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
+from smtplog.formats.margins import margin_of, without_margin
 from smtplog.formats.readers import column_of, reader
 from smtplog.grammar import rule_names, shapes
 from smtplog.lines import Block
@@ -25,6 +26,7 @@ class Candidate:
     slug: str
     score: float
     reason: str
+    margin: str = ""  #: what the lines begin with that is none of the format's
 
 
 def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Candidate]:
@@ -32,21 +34,47 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
 
     A signature that is found counts a half; the rest is the share of the lines that bear it or look like a dialog. Whatever
     bears the marks of a format and holds no dialog is not claimed. Formats without a signature of their own (generic arrows,
-    the bare dialog) are tried where no other is found.
+    the bare dialog) are tried where no other is found; before that, what every line begins with is taken off: logs are pasted
+    into documents.
     """
+    known = declarations() if among is None else among
+    margin = margin_of(head)
+    inside = without_margin(head, margin) if margin else head
+    found = _fitting([each for each in known if not each.fallback], head)
+    if margin and not _sure(found):
+        found += _fitting([each for each in known if each.kind == "lines" and not each.fallback], inside, margin)
+    if not _sure(found):
+        found += _fitting([each for each in known if each.fallback], head)
+    found = _given_way([each for each in found if each.score > 0], known)
+    found.sort(key=lambda each: (-each.score, each.slug))
+    if margin and found and not found[0].margin:
+        best = next(each for each in known if each.slug == found[0].slug)
+        if best.kind == "lines" and fits(best, column_of(head)).sum() < fits(best, column_of(inside)).sum():
+            found[0] = replace(found[0], margin=margin, reason=_behind(found[0].reason, margin))
+    return found
+
+
+def _sure(found: list[Candidate]) -> bool:
+    return any(candidate.score >= ENOUGH for candidate in found)
+
+
+def _fitting(known: Sequence[Declaration], head: Block, margin: str = "") -> list[Candidate]:
     lines = column_of(head)
     said = int((events.lengths(lines) > 0).sum())
-    known = declarations() if among is None else among
-    found: list[Candidate] = []
-    for fallback in (False, True):
-        if said and not any(candidate.score >= ENOUGH for candidate in found):
-            found += [
-                candidate
-                for declaration in known
-                if declaration.fallback == fallback and (candidate := _candidate(declaration, lines, said, head))
-            ]
-    found = _given_way([each for each in found if each.score > 0], known)
-    return sorted(found, key=lambda each: (-each.score, each.slug))
+    found = [_candidate(each, lines, said, head) for each in known] if said else []
+    return [replace(each, margin=margin, reason=_behind(each.reason, margin)) for each in found if each]
+
+
+def _behind(reason: str, margin: str) -> str:
+    """Why a format fits, where every line begins with something else."""
+    blanks = "blanks" if not margin.strip() else f"{margin.strip()} at the beginning of each line"
+    return f"{reason}, behind {blanks}" if margin else reason
+
+
+def margin_before(declaration: Declaration, head: Block) -> str:
+    """What stands before each line of a log of this format, where that hides its signature."""
+    found = detect(head, [declaration])
+    return found[0].margin if found else ""
 
 
 def _given_way(found: list[Candidate], known: Iterable[Declaration]) -> list[Candidate]:

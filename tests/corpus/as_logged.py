@@ -41,7 +41,7 @@ class Log:
     """The raw log, as far as a rule may ask what stands in it; no reader of smtplog has touched it."""
 
     lines: tuple[str, ...]
-    written_by: str  #: ``server``, ``client`` or ``terminal``
+    written_by: str  #: ``server``, ``client``, ``wire`` (what was said, as it went by) or ``terminal``
     postfix: bool
 
     @cached_property
@@ -69,6 +69,10 @@ class Log:
         _, code, text = said
         first = (text or "").split("\n")[0]
         return code is not None and any(f"{code}{mark}{first}" in self.text for mark in " -")
+
+    def holds_text(self, said: Said) -> bool:
+        """Whether it holds a line of a reply in whatever form."""
+        return self.holds_reply(said) or any(line in self.text for line in (said[2] or "").split("\n") if len(line) > 3)
 
 
 def _forms(command: str) -> set[str]:
@@ -279,7 +283,7 @@ def sealed_by_tls(truth: list[Said], context: Context) -> tuple[list[Said], int]
     start = next((i + 1 for i, said in enumerate(truth) if said[:2] == ("STARTTLS", 220)), len(truth))
     known = {command for command, _, _ in truth[:start]}
     later = {command for command, _, _ in truth[start:] if command} - known
-    if all(context.log.holds_command(command) for command in later):
+    if context.log.written_by != "wire" or all(context.log.holds_command(command) for command in later):
         return truth, 0
     return truth[:start], len(truth) - start
 
@@ -361,7 +365,7 @@ def reply_not_awaited(truth: list[Said], context: Context) -> tuple[list[Said], 
     out = list(truth)
     while out:
         command, code, _ = said = out[len(out) - 1]
-        if command is None or code is None or context.log.holds_reply(said) or not context.log.holds_command(command):
+        if command is None or code is None or context.log.holds_text(said) or not context.log.holds_command(command):
             break
         del out[len(out) - 1]
     left = len(truth) - len(out)

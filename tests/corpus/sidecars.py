@@ -20,7 +20,7 @@ from tests.corpus.as_logged import Comparison, Context, Log, Said, compare
 #: The formats that are read; a file of another format is no business of these tests.
 SLUGS = tuple(declaration.slug for declaration in formats.declarations())
 
-#: Who holds the pen. A terminal shows what both said.
+#: Who holds the pen. A terminal shows what both said; on the wire, what TLS seals is seen by nobody.
 WRITERS = {
     "postfix-verbose": "server",
     "exchange": "server",
@@ -32,6 +32,7 @@ WRITERS = {
     "opensmtpd-trace": "server",
     "sendmail-verbose": "client",
     "smtp-server": "server",
+    "pcap": "wire",
     **dict.fromkeys(
         ("swaks", "curl-v", "curl-trace", "msmtp", "python-smtplib", "perl-net-cmd", "ruby-net-smtp", "mutt"), "client"
     ),
@@ -87,15 +88,16 @@ class Entry:
 
     @property
     def slugs(self) -> tuple[str, ...]:
-        """What it may be taken for. A capture in which no line bears the mark of the program that wrote it is any capture; what
-        nobody knows the program of may have arrows."""
-        captures = tuple(each.slug for each in formats.declarations() if each.kind == "capture")
+        """What it may be taken for. A capture in which no line bears the mark of the program that wrote it is one of a program
+        whose mark stands there, or else a bare dialog; what nobody knows the program of may have arrows."""
+        captures = [each for each in formats.declarations() if each.kind == "capture" and not each.fallback]
         if self.slug == "bare-dialog":
             return (self.slug, "generic-arrows")
-        if self.slug not in captures:
+        if self.slug not in {each.slug for each in captures}:
             return (self.slug,)
         lines = events.from_list([line.encode("utf-8", "replace").decode() for line in self.log().lines])
-        return (self.slug,) if events.found(lines, formats.declaration(self.slug).signature).any() else captures
+        marked = tuple(each.slug for each in captures if events.found(lines, each.signature).any())
+        return (self.slug,) if self.slug in marked else marked or ("bare-dialog",)
 
     def log(self) -> Log:
         """The raw lines."""
@@ -205,7 +207,7 @@ def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
     address, _, port = str(session.get("client", "")).rpartition(":")
     nameless = [dialog for dialog in left if not _named(dialog)]
     if isinstance(session["session"], int):
-        return list(filter(said, left))
+        return sorted(filter(said, left), key=lambda dialog: dialog.line)[:1]
     if not any(dialog.client for dialog in left):
         return nameless
     ends = (f"[{address}]", f"[{address}]:{port}")
