@@ -156,8 +156,10 @@ def whole_numbers(column: Strings) -> np.ndarray:
 
 def instants(column: Strings) -> np.ndarray | None:
     """Stamps such as 2026-01-11T15:59:51.430Z as microseconds since 1970 UTC; None where a single one is another."""
+    kind = pa.timestamp("us", tz="UTC")
     try:
-        return numbers(pc.cast(column, pa.timestamp("us", tz="UTC")).view(pa.int64())).copy() if len(column) else None
+        pc.cast(column.slice(0, 1), kind)  # to be refused once takes no time, once a stamp much
+        return numbers(pc.cast(column, kind).view(pa.int64())).copy() if len(column) else None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
 
@@ -271,6 +273,17 @@ def after_last(column: Strings, mark: str) -> Strings:
     """What follows the last occurrence of a mark; the whole string where there is none."""
     parts = pc.split_pattern(column, pattern=mark, max_splits=1, reverse=True)
     return take(parts.values, numbers(parts.offsets)[1:] - 1)
+
+
+def cells(column: Strings, separator: str, wanted: Sequence[int]) -> tuple[np.ndarray, dict[int, Strings]]:
+    """How many parts each string has between separators, counted to behind the last of those wanted, and these; a part
+    that a string lacks is empty."""
+    parts = pc.split_pattern(column, pattern=separator, max_splits=max(wanted) + 1)
+    first = numbers(parts.offsets).astype(np.int64)
+    width = np.diff(first)
+    stack = pa.concat_arrays([parts.values, from_list([""])])
+    lacking = len(stack) - 1
+    return width, {i: take(stack, np.where(width > i, first[:-1] + i, lacking)) for i in wanted}
 
 
 def encoded(column: Strings) -> Codes:

@@ -4,6 +4,7 @@ of the session that change what rules ask for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +51,9 @@ def hellos(exchanges: Exchanges) -> np.ndarray:
     return np.where((last >= 0) & forgets[exchanges.verb[last]], -1, last)
 
 
+_LEFT_OUT = re.compile(r"^ *$| \.\.\.$|\boffers [0-9]+ extensions?$")
+
+
 @lru_cache(4096)
 def keywords(text: tuple[str, ...]) -> Mapping[str, str]:
     """EHLO keyword in upper case → its parameters, of the text of the reply. ``AUTH=LOGIN``, as old servers have it, is AUTH."""
@@ -61,6 +65,12 @@ def keywords(text: tuple[str, ...]) -> Mapping[str, str]:
             more = f"{keyword[len(name) + 1 :]} {parameters}".strip() if equals and value else parameters.strip()
             found[name] = f"{found[name]} {more}".strip() if name in found else more
     return MappingProxyType(found)
+
+
+def is_cut(text: tuple[str, ...]) -> bool:
+    """Whether a log tells less of an EHLO reply than was said: its code alone, the first line with ``...`` behind it, or how
+    many extensions there are."""
+    return len(text) <= 1 and (not text or _LEFT_OUT.search(text[0]) is not None)
 
 
 def _unfolded(line: str) -> list[str]:
@@ -82,7 +92,7 @@ def _unfolded(line: str) -> list[str]:
 class Offers:
     """What was offered last before each exchange of a batch."""
 
-    kind: np.ndarray  #: an exchange: position in ``keywords``; -1 where no EHLO is in force
+    kind: np.ndarray  #: an exchange: position in ``keywords``; -1 where no EHLO is in force, or the log cut its reply
     keywords: list[Mapping[str, str]]
 
     def has(self, *names: str) -> np.ndarray:
@@ -103,10 +113,14 @@ def offers(batch: Batch) -> Offers:
     _, words = reply_kinds(batch, numbers, keywords_only=True)
     _, examples, number_of = np.unique(words, return_index=True, return_inverse=True)
     lists = []
+    cut = []
     for number in numbers[examples].tolist():
         lines = events.listed(events.take(sessions.events.text, lines_of(sessions, exchanges, np.array([number]))[1]))
-        lists.append(keywords(tuple(speech.words_of(line) for line in lines)))
-    kind[known] = number_of[np.searchsorted(numbers, exchanges.reply[hello[known]])]
+        text = tuple(speech.words_of(line) for line in lines)
+        lists.append(keywords(text))
+        cut.append(is_cut(text))
+    kinds = np.where(cut, -1, np.arange(len(cut)))[number_of]
+    kind[known] = kinds[np.searchsorted(numbers, exchanges.reply[hello[known]])]
     return Offers(kind, lists)
 
 

@@ -63,7 +63,9 @@ def _exchange(
 ) -> Iterator[tuple[tuple[float, int], ScriptLine]]:
     reply = exchange.reply
     if exchange.command is not None:
-        at = exchange.line if exchange.line is not None else (reply.line - 0.5 if reply else after)
+        at = exchange.line if exchange.line is not None else after
+        if exchange.line is None and reply is not None:
+            at = max(reply.line - 0.5, min(after, reply.line))  # a row of a log may hold more than one exchange
         if exchange.inferred:
             text = f"C?: {exchange.command}".rstrip(" ") if exchange.command else "C?:"
         else:

@@ -188,7 +188,7 @@ class _Exchanges:
         verb = self.pairs.verbs[int(self.pairs.verb[at])]
         if reply is None or verb == "HELO":
             return verb, None if reply is None else _NO_KEYWORDS
-        return verb, negotiated.keywords(reply.text)
+        return verb, None if negotiated.is_cut(reply.text) else negotiated.keywords(reply.text)
 
 
 class _View:

@@ -123,6 +123,45 @@ def _context(value: Any) -> str | None:
     return wrong or refused
 
 
+def _character(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 1
+
+
+def _separators(value: Any) -> str | None:
+    several = isinstance(value, list) and value and all(_character(each) for each in value)
+    return None if several or _character(value) else "it is no single character, nor a list of such"
+
+
+_ROLES = ("time", "key", "event", "text", "context", "here", "there", "verb", "answer")
+
+
+def _columns(value: Any) -> str | None:
+    if not isinstance(value, dict) or not all(isinstance(each, str) or _words(each) is None for each in value.values()):
+        return "it is no table of texts and lists of texts"
+    return _table(*_ROLES, needed=("key", "event", "text"))(dict.fromkeys(value, ""))
+
+
+_OF_EXCHANGE: dict[str, Callable[[Any], str | None]] = {
+    "blank": lambda value: None if _character(value) else "it is no single character",
+    "nothing": _text,
+    "argument": _text,
+    "whole": _flag,
+    "alone": _words,
+    "verbs": _table(),
+    "message": _text,
+    "last": _text,
+    "answers": _table(),
+}
+
+
+def _exchange(value: Any) -> str | None:
+    wrong = _table(*_OF_EXCHANGE)(dict.fromkeys(value, "")) if isinstance(value, dict) else "it is no table"
+    if wrong is not None:
+        return wrong
+    told = ((name, _OF_EXCHANGE[name](each)) for name, each in value.items())
+    return next((f"in `{name}` {flaw}" for name, flaw in told if flaw), None)
+
+
 _KINDS = ("lines", "capture", "delimited")
 _EVERY = {
     "title": _Key(_text, "what the format is, in the words of a list", '"The debug log of acme-mail"', True),
@@ -178,34 +217,47 @@ _OF_KIND = {
     },
     "delimited": {
         "separator": _Key(
-            lambda value: None if isinstance(value, str) and len(value) == 1 else "it is no single character",
-            "what stands between columns",
+            _separators,
+            "what stands between columns, or a list of what may stand there",
             '","',
             True,
         ),
+        "quote": _Key(
+            lambda value: None if value == "" or _character(value) else "it is no single character",
+            "what a column is put in that holds the separator; empty: nothing",
+            '""',
+        ),
+        "row": _Key(_regex_of_both, "what a row begins with, in a log without quotes", "'[0-9]{4}-[0-9]{2}-[0-9]{2} '"),
         "comment": _Key(_text, "what a line begins with that is no row", '"#"', True),
         "fields": _Key(_text, "what the line begins with that names the columns", '"#Fields: "', True),
         "columns": _Key(_words, "the columns where no line names them", '["time", "session", "event", "data"]', True),
         "column": _Key(
-            _table("time", "key", "event", "text", "context", "here", "there", needed=("key", "event", "text")),
-            "which column is the key of the session, the event, the text, and the time, context, here, there",
+            _columns,
+            "which column, or columns, is the key of the session, the event, the text, and the time, context, here, there, "
+            "verb, answer",
             '{ key = "session", event = "event", text = "data" }',
             True,
         ),
         "event": _Key(
-            _table(of=("sent", "received", *KINDS)), "what the words of the event column mean", '{ ">" = "sent" }', True
+            _table(of=("sent", "received", "exchange", *KINDS)),
+            "what the words of the event column mean; an empty one stands for all others",
+            '{ ">" = "sent" }',
+            True,
         ),
         "side": _Key(
             _table(of=("client", "server")),
-            "which side the program is on, by the beginning of a line of the head; by their words where it is empty",
+            "which side the program is on, by the beginning of a line of the head",
             '{ "#Type: receive" = "server" }',
-            True,
         ),
         "context": _Key(
             _context,
             "notes that are events all the same, tls and tls_failed, by a regular expression over the context",
             "{ tls = '^TLS .* succeeded' }",
-            True,
+        ),
+        "exchange": _Key(
+            _exchange,
+            "how a row that holds a command and its reply tells them",
+            '{ blank = "+", last = "QUIT" }',
         ),
     },
 }
@@ -269,8 +321,8 @@ def head_flaws(text: str, path: str) -> Iterator[Flaw]:
                 f"it is {known[name].says}",
                 f"write for example {mark}{name} = {known[name].example}",
             )
-    if kind == "delimited" and _words(said.get("columns")) is None and _table()(said.get("column")) is None:
-        for role, name in said["column"].items():
+    if kind == "delimited" and _words(said.get("columns")) is None and _columns(said.get("column")) is None:
+        for role, name in ((role, name) for role, names in said["column"].items() for name in _each(names)):
             if name not in said["columns"]:
                 yield Flaw(
                     f"the column {name!r}, which is the {role}, is none of `columns`",
@@ -279,6 +331,14 @@ def head_flaws(text: str, path: str) -> Iterator[Flaw]:
                     "where no line of the log names the columns, those of the head hold",
                     f"write one of {', '.join(said['columns'])}",
                 )
+        if "exchange" in (*said, *_values(said.get("event"))) and "verb" not in said["column"]:
+            yield Flaw(
+                "no column is the verb",
+                path,
+                _line_of("column", head, numbers),
+                "a row that holds an exchange has the verb of its command in a column of its own",
+                "say in `column` which is the verb",
+            )
     if kind in _KINDS and (kind == "delimited") != delimited:
         yield Flaw(
             f"kind {kind!r} in a file that ends in {'.toml' if delimited else '.lark'}",
@@ -287,6 +347,14 @@ def head_flaws(text: str, path: str) -> Iterator[Flaw]:
             "a mapping of columns is TOML and needs no grammar; the other kinds are grammars",
             f"call the file {'.lark' if delimited else '.toml'}, or change the kind",
         )
+
+
+def _values(table: Any) -> list[Any]:
+    return list(table.values()) if isinstance(table, dict) else []
+
+
+def _each(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _not_toml(error: str, numbers: list[int], path: str) -> Flaw:

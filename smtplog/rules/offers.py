@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from smtplog import reference
 from smtplog.findings import Hit, rule
 from smtplog.model import Exchange, Reply
-from smtplog.negotiated import keywords
+from smtplog.negotiated import is_cut, keywords
 from smtplog.suspects import verbs
 
 _HELLO = ("EHLO", "LHLO")
@@ -22,9 +22,11 @@ _FULL_STOP = ("OK",)
 
 
 def _offered(exchange: Exchange) -> Reply | None:
-    """The accepted reply to EHLO or LHLO."""
+    """The accepted reply to EHLO or LHLO, if the log holds it whole."""
     reply = exchange.reply
-    return reply if exchange.verb in _HELLO and reply is not None and reply.severity == 2 else None
+    if exchange.verb not in _HELLO or reply is None or reply.severity != 2 or is_cut(reply.text):
+        return None
+    return reply
 
 
 def _lines(reply: Reply) -> Iterator[tuple[int, str]]:
