@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtplog import reference
+from smtplog import negotiated, reference
 from smtplog.model import Dialog, Exchange, Reply
 
 _STEPS = {
@@ -103,3 +103,25 @@ def refusal(reply: Reply) -> tuple[str, str]:
     if status is not None and not status["code"].endswith(".0"):
         return f"{kind}: {status['description']}", status["advice"]
     return (f"{kind}: {row['meaning']}.", row["next"]) if row is not None else ("", "")
+
+
+def answers(dialog: Dialog) -> dict[str, str]:
+    """Each step of a session and its answer, code and enhanced code; what EHLO offers, keyword by keyword."""
+    found: dict[str, str] = {}
+    if dialog.greeting is not None:
+        found["Connect"] = _short(dialog.greeting)
+    for exchange in dialog.exchanges:
+        command = exchange.command if exchange.verb not in ("AUTH", "AUTH-RESPONSE", ".") else exchange.verb
+        name = step = f"{name_of(exchange)} {command or ''}".strip()
+        again = 2
+        while name in found:
+            name, again = f"{step} ({again})", again + 1
+        found[name] = _short(exchange.reply)
+        if exchange.reply is not None and exchange.verb in ("EHLO", "LHLO") and exchange.severity == 2:
+            for keyword, parameters in negotiated.keywords(exchange.reply.text).items():
+                found[f"{name} offers {keyword}"] = parameters or "yes"
+    return found
+
+
+def _short(reply: Reply | None) -> str:
+    return "no reply" if reply is None else f"{reply.code} {reply.enhanced or ''}".strip()

@@ -48,7 +48,7 @@ def edits(sets: Iterable[str], maps: Iterable[str], ehlo: str | None) -> Edits:
         name, equals, value = words.partition("=")
         if not equals or name not in NAMES:
             raise UsageError(f"--set {words!r} means nothing; write --set from=ann@example.org, to=… or ehlo=…")
-        values[name] = _clean(value)
+        values[name] = clean(value)
     mapped: dict[str, str] = {}
     for words in maps:
         name, equals, pairs = words.partition("=")
@@ -60,11 +60,12 @@ def edits(sets: Iterable[str], maps: Iterable[str], ehlo: str | None) -> Edits:
             old, colon, new = pair.strip().rpartition(":")
             if not colon:
                 old, new = "*", pair.strip()
-            mapped[old.casefold()] = _clean(new)
-    return Edits(values.get("from"), values.get("to"), _clean(ehlo) if ehlo else values.get("ehlo"), mapped)
+            mapped[old.casefold()] = clean(new)
+    return Edits(values.get("from"), values.get("to"), clean(ehlo) if ehlo else values.get("ehlo"), mapped)
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
+    """A value that may stand in a command. Raises UsageError."""
     if any(ord(c) < 33 or ord(c) == 127 or c in "<>" for c in value):
         raise UsageError(f"{value!r} cannot be sent: no blanks, controls or angle brackets in an address or a name")
     return value

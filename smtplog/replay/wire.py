@@ -57,6 +57,32 @@ def address(words: str, port: int = 25) -> Address:
     return Address(host, int(number) if colon else port)
 
 
+def this_host() -> str:
+    """The name of this machine, for EHLO; an address literal where it has none (RFC 5321 section 4.1.3)."""
+    name = socket.getfqdn()
+    return name if "." in name or name == "localhost" else "[127.0.0.1]"
+
+
+def exchanger(domain: str, port: int = 25) -> Address:
+    """The mail exchanger of a domain that is tried first (RFC 5321 section 5.1). Raises UnreachableError."""
+    try:
+        from dns import exception, resolver
+    except ImportError:
+        raise UsageError(
+            "mx: needs dnspython, which is not installed: pip install 'smtplog[mx]', or name the host itself"
+        ) from None
+    try:
+        found = sorted(resolver.resolve(domain, "MX"), key=lambda each: (each.preference, str(each.exchange)))
+    except resolver.NoAnswer:
+        return Address(domain, port)  # no MX: the domain itself
+    except exception.DNSException as error:
+        raise UnreachableError(f"the mail exchangers of {domain} cannot be looked up: {error}") from None
+    host = str(found[0].exchange).rstrip(".")
+    if not host:
+        raise UnreachableError(f"{domain} takes no mail: its MX is null (RFC 7505)")
+    return Address(host, port)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine: every address of its name is one of loopback."""
     try:
