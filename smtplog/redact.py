@@ -18,6 +18,7 @@ MASK = "********"
 HIDDEN = r"\*{2,}|<[^<>]*>|\[[^\[\]]*\]"
 _ALREADY = re.compile(rf"^(?:{HIDDEN}|\*|=|)$")
 _AT_ONCE = 500  # secrets in one expression
+_AUTH_REPLIES = (235, 334, 535)  # a log may begin behind AUTH (RFC 4954 sections 4 and 6)
 _LEAST = 4  # shorter values are masked in AUTH lines only
 
 
@@ -76,9 +77,11 @@ def _answers(exchange: Exchange, dialog: Dialog) -> Iterator[str]:
 
 
 def _after_broken_auth(exchange: Exchange, exchanges: tuple[Exchange, ...]) -> bool:
-    """A line that is no command and follows AUTH though the log lost the 334 between them."""
+    """A line that is no command and follows AUTH though the log lost the 334 between them, or is answered as AUTH is."""
     if exchange.command is None or not exchange.odd or " " in exchange.command.strip() or reference.verb(exchange.verb):
         return False
+    if exchange.reply is not None and exchange.reply.code in _AUTH_REPLIES:
+        return True
     at = next((i for i, each in enumerate(exchanges) if each is exchange), 0)
     for before in reversed(exchanges[:at]):
         if before.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE"):

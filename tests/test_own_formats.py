@@ -217,6 +217,44 @@ def test_the_author_is_told(fault: str, acme: Path) -> None:
         assert part in ran.stdout.decode()
 
 
+#: The same for a mapping of columns.
+FAULTS_OF_COLUMNS = {
+    "a column that is none": ('"time", "direction"', '"time", "inout"', "'direction'"),
+    "a strange separator": ('["\\t"]', '["tab"]', "`separator`"),
+    "a strange quote": ('quote = ""', 'quote = "xx"', "`quote`"),
+    "a row of any line": ('row = "[0-9]{2}/[0-9]{2}/[0-9]{2} "', 'row = "[0-9]*"', "`row`"),
+    "a role without a column": ('verb = "verb"\n', "", "the verb"),
+    "no column for the key": ('key = ["socket", "address", "direction"]\n', "", "`column`"),
+    "columns that are no names": ('["socket", "address", "direction"]', "[3]", "`column`"),
+    "a word of an exchange that means nothing": ("whole = true", "hole = true", "`exchange`"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_COLUMNS)
+def test_the_author_of_columns_is_told(fault: str, acme: Path) -> None:
+    old, new, words = FAULTS_OF_COLUMNS[fault]
+    text, mine = formats.declaration("mailenable").grammar, acme.with_suffix(".toml")
+    assert old in text
+    mine.write_text(text.replace(old, new))
+    flaw = check(mine, []).flaws[0]
+    assert words in flaw.what and flaw.line and flaw.why and flaw.do
+    with pytest.raises(UsageError, match=r"--check"):
+        read(TRANSCRIPTS / "mailenable" / "inbound.log", grammar=mine)
+
+
+def test_a_row_may_begin_as_the_columns_are_called(acme: Path) -> None:
+    mine, log = acme.with_suffix(".toml"), acme.with_suffix(".csv")
+    mine.write_text("\n".join((
+        'title = "Acme"', 'kind = "delimited"', 'role = "absolute"', 'content = "absent"', "signature = '^session'",
+        'written = "here"', 'enable = "now"', 'sample = "session-1,C,QUIT"', 'separator = ","', 'comment = "#"',
+        'fields = "#Fields: "', 'columns = ["session", "side", "words"]',
+        'column = { key = "session", event = "side", text = "words" }', 'event = { C = "client", S = "server" }',
+    )))  # fmt: skip
+    log.write_text("session,side,words\nsession-1,S,220 mx.example.com\nsession-1,C,QUIT\nsession-1,S,221 bye\n")
+    (dialog,) = read(log, grammar=mine)
+    assert dialog.greeting is not None and [exchange.verb for exchange in dialog.exchanges] == ["QUIT"]
+
+
 #: What is done to the declaration or the log → what is said, and where.
 MISREADINGS = {
     "a line that two rules fit": ("note: TIME \" acme[\" KEY \"] thought \"", "note: TIME \" acme[\" KEY \"] \"", "both fit", "acme.log:1"),

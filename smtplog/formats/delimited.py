@@ -97,7 +97,10 @@ class DelimitedReader(Reader):
         marks = (ord(self._comment), 0xEF, ord(" "), ord("\t"), ord('"'), ord(name[0]))
         maybe = np.flatnonzero((starts == stops) | np.isin(first, marks))
         said = [block.line(i).lstrip('\ufeff \t"') for i in maybe.tolist()]
-        cut = [not line or line.startswith((self._comment, name)) for line in said]
+        cut = [
+            not line or line.startswith(self._comment) or (line.startswith(name) and self._named(line) is not None)
+            for line in said
+        ]
         return maybe[cut] if said else maybe
 
     def _header(self, line: str) -> tuple[list[str], str, bool, str] | None:
@@ -107,15 +110,21 @@ class DelimitedReader(Reader):
         prefix = self.declaration.head["fields"]
         before = columns, separator, learnt, side = self._columns, self._separator, self._learnt, self._side
         if line.startswith(prefix) or not line.startswith(self._comment):
-            for each in self._separators:
-                names = [name.strip(' "') for name in line.removeprefix(prefix).split(each)]
-                if all(set(self._names(role)) & set(names) for role in self._needed):
-                    columns, separator, learnt = names, each, True
+            named = self._named(line.removeprefix(prefix))
+            columns, separator, learnt = (*named, True) if named is not None else (columns, separator, learnt)
         for header, each in self.declaration.head.get("side", {}).items():
             if line.startswith(header):
                 side = each
         said = columns, separator, learnt, side
         return None if said == before else said
+
+    def _named(self, line: str) -> tuple[list[str], str] | None:
+        """The columns and the separator of a line that names the columns; None: it is none."""
+        for separator in self._separators:
+            names = [name.strip(' "') for name in line.split(separator)]
+            if all(set(self._names(role)) & set(names) for role in self._needed):
+                return names, separator
+        return None
 
     def _learn(self, line: str, more: str) -> None:
         """What the first row says where no header did: the separator."""
