@@ -49,6 +49,7 @@ FORMS = {
     "iso -03:30": (lambda at: f"{at.astimezone(timezone(-timedelta(hours=3.5))):%Y-%m-%d %H:%M:%S-03:30}", 10**6, True),
     "iso +02": (lambda at: f"{at.astimezone(timezone(timedelta(hours=2))):%Y-%m-%dT%H:%M:%S+02}", 10**6, True),
     "basic": (lambda at: f"{at:%Y%m%dT%H%M%SZ}", 10**6, True),
+    "basic with dots": (lambda at: f"{at:%Y%m%d.%H%M%S}.{at.microsecond // 1000:03}", 1000, False),
     "slashes": (lambda at: f"{at:%Y/%m/%d %H:%M:%S}", 10**6, False),
     "dots": (lambda at: f"{at:%Y.%m.%d %H:%M:%S}", 10**6, False),
     "svlogd": (lambda at: f"{at:%Y-%m-%d_%H:%M:%S.%f}", 1, False),

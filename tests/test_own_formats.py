@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -443,6 +444,44 @@ def test_no_grammar_raises_anything_but_a_sentence(text: str, changes: list[tupl
             assert "\n" not in str(error)
         else:
             assert all("\n" not in sentence for sentence in transcript.errors)
+
+
+# -- the page that teaches it
+
+
+def blocks(language: str) -> list[str]:
+    """What CONTRIBUTING.md shows of it in the section on log formats."""
+    page = (TRANSCRIPTS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = page.split("## A log format\n")[1].split("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_on_formats_can_be_followed(tmp_path: Path) -> None:
+    """Its declaration and its log, written down as they stand, and its commands, typed as they stand."""
+    (declaration,), (log,), (commands,) = blocks("lark"), blocks("text"), blocks("sh")
+    (tmp_path / "emailrelay.lark").write_text(declaration)
+    (tmp_path / "sample.log").write_text(log)
+    words = [
+        [str(tmp_path / word) if word.endswith((".lark", ".log")) else word for word in line.split()[1:]]
+        for line in commands.splitlines()
+    ]
+    checked, shown = (smtplog(*each) for each in words)
+    assert checked.returncode == 0 and b"all is well" in checked.stdout
+    assert shown.returncode == 0 and b"C: .\nS: 250 OK\nC: QUIT" in shown.stdout
+    ran = smtplog("analyze", *words[1][1:])
+    assert ran.returncode == 0 and not ran.stderr and b"not understood" not in ran.stdout
+
+
+def test_the_page_shows_what_is_shipped() -> None:
+    assert blocks("lark") == [formats.declaration("emailrelay").grammar]
+    assert blocks("text") == [(TRANSCRIPTS / "emailrelay" / "server-no-time.log").read_text()]
+
+
+def test_the_page_names_the_rules_that_there_are() -> None:
+    page = (TRANSCRIPTS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A log format\n")[1]
+    rows = page.split("| --- | --- |\n")[1].split("\n\n")[0]
+    named = re.findall(r"`([a-z_]+)`", "\n".join(row.split("|")[1] for row in rows.splitlines()))
+    assert len(named) > 10 and all(is_role(name) for name in named)
 
 
 # -- what is shipped
