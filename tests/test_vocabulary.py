@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import smtplog
-from smtplog import charts, commands
+from smtplog import charts, commands, formats
+from tests.test_cli import smtplog as run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,6 +17,20 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_every_command_is_in_the_readme_and_back() -> None:
     names = {module.name for module in pkgutil.iter_modules(commands.__path__)}
     assert set(re.findall(r"^\| `smtplog ([a-z]+)", README, re.MULTILINE)) == names
+
+
+def test_every_format_is_in_the_readme_and_back() -> None:
+    """A new format is one more name in the row of its family."""
+    rows = README.split("## Logs it reads\n")[1].split("| --- | --- |\n")[1].split("\n\n")[0]
+    told = re.findall(r"`([a-z0-9][A-Za-z0-9_.-]+)`", rows)
+    every = sorted(each.slug for each in formats.declarations())
+    assert sorted(told) == every, f"the table of README: {set(told) ^ set(every) or 'a name stands there twice'}"
+
+
+def test_every_option_in_the_readme_is_one() -> None:
+    options = re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE)
+    shown = run("show", "--help").stdout.decode()
+    assert len(options) > 4 and all(option in shown for option in options)
 
 
 def test_every_chart_is_drawn_by_a_function_plot() -> None:
