@@ -275,15 +275,18 @@ def after_last(column: Strings, mark: str) -> Strings:
     return take(parts.values, numbers(parts.offsets)[1:] - 1)
 
 
-def cells(column: Strings, separator: str, wanted: Sequence[int]) -> tuple[np.ndarray, dict[int, Strings]]:
-    """How many parts each string has between separators, counted to behind the last of those wanted, and these; a part
-    that a string lacks is empty."""
-    parts = pc.split_pattern(column, pattern=separator, max_splits=max(wanted) + 1)
+def cells(
+    column: Strings, separator: str, names: Sequence[str], wanted: Sequence[str]
+) -> tuple[np.ndarray, dict[str, Strings]]:
+    """How many parts each string has between separators, counted to behind the last of those wanted, and these by name; a
+    part that a string lacks is empty."""
+    places = {name: names.index(name) for name in wanted}
+    parts = pc.split_pattern(column, pattern=separator, max_splits=max(places.values()) + 1)
     first = numbers(parts.offsets).astype(np.int64)
     width = np.diff(first)
     stack = pa.concat_arrays([parts.values, from_list([""])])
     lacking = len(stack) - 1
-    return width, {i: take(stack, np.where(width > i, first[:-1] + i, lacking)) for i in wanted}
+    return width, {name: take(stack, np.where(width > i, first[:-1] + i, lacking)) for name, i in places.items()}
 
 
 def encoded(column: Strings) -> Codes:

@@ -149,19 +149,19 @@ class DelimitedReader(Reader):
         return [self._events(fields, block.first + rows, block.eol[rows])]
 
     def _split(self, block: Block, rows: np.ndarray) -> list[Events]:
-        """Rows without quotes are cut at each separator; one that ends before its last column has those that it has."""
+        """Rows without quotes are cut at each separator; one that ends before its last column has those that it has. Or the
+        declaration says with groups where the columns are."""
         lines = events.stripped(events.take(events.strings(block.data, block.offsets), rows), " \t")
-        wanted = self._wanted()
-        places = sorted({self._columns.index(name) for names in wanted.values() for name in names})
-        width, cells = events.cells(lines, self._separator, places)
-        is_row = width > self._columns.index(self._names("event")[0])
-        if self._begins:
-            is_row &= events.found(lines, f"^{self._begins}")
+        if "(?P<" in self._begins:
+            is_row, cells = events.extracted(lines, f"^{self._begins}")
+        else:
+            width, cells = events.cells(lines, self._separator, self._columns, self._wanted_names())
+            is_row = width > self._columns.index(self._names("event")[0])
+            if self._begins:
+                is_row &= events.found(lines, f"^{self._begins}")
+            cells = {name: events.take(cell, np.flatnonzero(is_row)) for name, cell in cells.items()}
         at = np.flatnonzero(is_row)
-        fields = {
-            role: _side_by_side([events.take(cells[self._columns.index(name)], at) for name in names])
-            for role, names in wanted.items()
-        }
+        fields = {role: _side_by_side([cells[name] for name in names]) for role, names in self._wanted().items()}
         found = self._events(fields, block.first + rows[at], block.eol[rows[at]])
         strange = rows[~is_row]
         self._strange(block.first + strange)
@@ -186,7 +186,7 @@ class DelimitedReader(Reader):
                 arrow_csv.ParseOptions(delimiter=self._separator, quote_char=self._quote, ignore_empty_lines=False),
                 arrow_csv.ConvertOptions(
                     column_types=types,
-                    include_columns=list(dict.fromkeys(name for names in wanted.values() for name in names)),
+                    include_columns=self._wanted_names(),
                     strings_can_be_null=False,
                     null_values=[],
                 ),
@@ -201,6 +201,9 @@ class DelimitedReader(Reader):
         """The columns of a role: one, or several side by side."""
         names = self.declaration.head["column"].get(role, ())
         return (names,) if isinstance(names, str) else tuple(names)
+
+    def _wanted_names(self) -> list[str]:
+        return list(dict.fromkeys(name for names in self._wanted().values() for name in names))
 
     def _wanted(self) -> dict[str, tuple[str, ...]]:
         known = {role: tuple(name for name in self._names(role) if name in self._columns) for role in _WANTED}

@@ -227,7 +227,11 @@ _OF_KIND = {
             "what a column is put in that holds the separator; empty: nothing",
             '""',
         ),
-        "row": _Key(_regex_of_both, "what a row begins with, in a log without quotes", "'[0-9]{4}-[0-9]{2}-[0-9]{2} '"),
+        "row": _Key(
+            _regex_of_both,
+            "what a row begins with, in a log without quotes; its groups are the columns, if it has some",
+            "'[0-9]{4}-[0-9]{2}-[0-9]{2} '",
+        ),
         "comment": _Key(_text, "what a line begins with that is no row", '"#"', True),
         "fields": _Key(_text, "what the line begins with that names the columns", '"#Fields: "', True),
         "columns": _Key(_words, "the columns where no line names them", '["time", "session", "event", "data"]', True),
