@@ -176,6 +176,7 @@ class Assembler:
         if not self.content_absent:
             whole, owner = _with_inferred(whole)
             complete = complete[owner]
+            sessions.put_aside(whole)
         pairs = dialogs.pair(whole, content_absent=self.content_absent)
         done = transactions.transactions(whole, pairs)
         transactions.greeting_refused(whole, pairs, done)

@@ -69,6 +69,7 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     strong = (found.kind != CLOSED) & (found.kind != TLS) & (found.kind != GAP) & (found.kind != NOTE)
     content, late = found.kind == CONTENT, np.zeros(n, np.bool_)
     sessions = Sessions(found, session, first, code, goes_on, verb, verbs, odd, usual, content, strong, late)
+    sessions.strong &= ~(client & _unheard(sessions, client, server))
     if content_absent:
         _mark_shown(sessions, client, server)
     else:
@@ -76,6 +77,47 @@ def divide(found: Events, *, content_absent: bool) -> Sessions:
     sessions.verb[sessions.content | ~client] = -1
     sessions.odd &= ~sessions.content & client
     return sessions
+
+
+def _unheard(sessions: Sessions, client: np.ndarray, server: np.ndarray) -> np.ndarray:
+    """The events of sessions in which nobody answers and the first line is a header field: no SMTP, but a message that came
+    in by standard input."""
+    heard = np.bincount(sessions.session[server], minlength=len(sessions.first)) > 0
+    said = np.flatnonzero(client)
+    session = sessions.session[said]
+    first = said[np.append(True, session[1:] != session[:-1])[: len(said)]]
+    first = first[~heard[sessions.session[first]] & ~_known(sessions)[sessions.verb[first]]]
+    header = events.found(events.take(sessions.events.text, first), r"^[!-9;-~]+:(?: |$)")
+    return np.isin(sessions.session, sessions.session[first[header]])
+
+
+def _known(sessions: Sessions) -> np.ndarray:
+    """Which of the verbs are those of commands; one more, for the lines that have none, is not."""
+    return np.array([reference.verb(name) is not None for name in sessions.verbs] + [False])
+
+
+def put_aside(sessions: Sessions) -> None:
+    """Message text that the program wrote to its own queue between two transactions (sendmail: a bounce), made notes: lines
+    with a blank one among them that begin with no command, more than are answered before the client speaks again. What
+    follows DATA is none: a client may go on where it was refused."""
+    found, known = sessions.events, _known(sessions)
+    said, server = (found.kind == CLIENT) & ~sessions.content, found.kind == SERVER
+    aside = np.zeros(len(said), np.bool_)
+    for number in np.unique(sessions.session[said & (events.lengths(found.text) == 0)]).tolist():
+        stop = sessions.first[number + 1] if number + 1 < len(sessions.first) else len(said)
+        own = np.arange(sessions.first[number], stop)
+        own = own[(said | (server & ~sessions.goes_on))[own]]
+        before = ""
+        for run in np.split(own, np.flatnonzero(said[own][1:] & server[own][:-1]) + 1):  # until the client speaks again
+            lines = run[said[run]]
+            spare = lines[: len(lines) - int(server[run].sum())]
+            text = before not in ("", "DATA") and len(spare) > 2 and not known[sessions.verb[spare[0]]]
+            if text and (events.lengths(events.take(found.text, spare)) == 0).any():
+                aside[spare] = True
+            before = sessions.verbs[sessions.verb[lines[-1]]] if len(lines) else before
+    if aside.any():
+        found.kind = np.where(aside, np.uint8(NOTE), found.kind)
+        sessions.verb[aside], sessions.odd[aside] = -1, False
 
 
 def _spoken(

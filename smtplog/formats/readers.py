@@ -168,19 +168,21 @@ class LineReader(Reader):
         if self.declaration.tail:
             rest = events.without(rest, self.declaration.tail)
         positions, rules, parts = [], [], []
+        free, bearing = np.ones(len(left), np.bool_), dict[str, np.ndarray]()
         for number, shape in enumerate(self.shapes):
-            if not len(left):
+            at = np.flatnonzero(free)
+            if not len(at):
                 break
-            mask = np.ones(len(left), np.bool_)
             if shape.literal and len(left) > 1000:  # few bear it: a search for it is much less work
-                mask = events.bears(rest, shape.literal)
-            bearing = np.flatnonzero(mask)
-            mask[bearing], fields = events.extracted(events.take(rest, bearing), shape.pattern)
+                if shape.literal not in bearing:
+                    bearing[shape.literal] = events.bears(rest, shape.literal)
+                at = np.flatnonzero(free & bearing[shape.literal])
+            mask, fields = events.extracted(events.take(rest, at) if len(at) < len(left) else rest, shape.pattern)
             if mask.any():
-                positions.append(left[mask])
+                positions.append(left[at[mask]])
                 rules.append(np.full(len(positions[-1]), number, np.int16))
                 parts.append(fields)
-                left, rest = left[~mask], events.take(rest, np.flatnonzero(~mask))
+                free[at[mask]] = False
         if not positions:
             return np.zeros(0, np.int64), np.zeros(0, np.int16), {}
         position = np.concatenate(positions)

@@ -78,7 +78,7 @@ class Entry:
         return [str(session["session"]) for session in self._all_sessions() if session.get("truth_unreliable")]
 
     def _all_sessions(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads((self.root / self.truth).read_text())["sessions"]
+        found: list[dict[str, Any]] = json.loads(_unpacked(self.root / self.truth))["sessions"]
         return found
 
     def day(self) -> date | None:
@@ -101,12 +101,16 @@ class Entry:
 
     def log(self) -> Log:
         """The raw lines."""
-        octets = self.path.read_bytes()
-        text = (gzip.decompress(octets) if self.path.suffix == ".gz" else octets).decode("utf-8", "surrogateescape")
+        text = _unpacked(self.path).decode("utf-8", "surrogateescape")
         postfix = self.slug == "postfix-verbose"
         delivering = self.slug in DELIVERING and re.search(DELIVERING[self.slug], text)
         writer = "client" if delivering else WRITERS.get(self.slug, "terminal")
         return Log(tuple(line.rstrip("\r") for line in text.split("\n")), writer, postfix)
+
+
+def _unpacked(path: Path) -> bytes:
+    octets = path.read_bytes()
+    return gzip.decompress(octets) if path.suffix == ".gz" else octets
 
 
 def entries() -> list[Entry]:
@@ -150,26 +154,40 @@ def verdicts(entry: Entry, dialogs: Sequence[Dialog]) -> Iterator[Verdict]:
         return
     log = entry.log()
     left = [dialog for dialog in dialogs if not _elsewhere(dialog, sessions)]
+    left.sort(key=lambda dialog: dialog.line)
 
     def judged(session: dict[str, Any], dialog: Dialog) -> Comparison:
-        context = Context(log, said(dialog), str(session.get("client", "")), len(session.get("bodies", ())))
+        context = Context(log, words[id(dialog)], str(session.get("client", "")), len(session.get("bodies", ())))
         return compare(context.dialog, [_said(each) for each in session["exchanges"]], context)
 
+    def best(session: dict[str, Any], possible: list[Dialog]) -> tuple[Dialog, Comparison] | None:
+        """The first dialog that is equal, as it stands if there is one; else the first."""
+        truth = [_said(each) for each in session["exchanges"]]
+        possible = sorted(possible, key=lambda dialog: words[id(dialog)] != truth)
+        pairs = ((dialog, judged(session, dialog)) for dialog in possible)
+        first = next(pairs, None)
+        if first is None or first[1].equal:
+            return first
+        return next((pair for pair in pairs if pair[1].equal), first)
+
+    words = {id(dialog): said(dialog) for dialog in left}
+    called = _by_name(left)
     missing = Comparison(False, difference="no dialog of this session was read")
     chosen: dict[int, tuple[Dialog, Comparison]] = {}
-    for some in (_by_name, _by_place):
+    for named in (True, False):
         for at, session in enumerate(sessions):
             if at not in chosen:
-                possible = [(dialog, judged(session, dialog)) for dialog in some(session, left)]
-                possible.sort(key=lambda pair: not pair[1].equal)  # stable: else the first
-                if possible:
-                    chosen[at] = possible[0]
-                    left.remove(possible[0][0])
+                free = called.get(f"{session['session']}.cl.example", []) if named else _by_place(session, left)
+                possible = [each for each in free if any(each is one for one in left)] if named else free
+                found = best(session, possible)
+                if found is not None:
+                    chosen[at] = found
+                    left = [each for each in left if each is not found[0]]
     for at, session in enumerate(sessions):
         dialog, comparison = chosen.get(at, (None, missing))
         yield Verdict(str(session["session"]), len(session["exchanges"]), comparison, dialog.line if dialog else 0)
-    for name in entry.unreliable():
-        left = [dialog for dialog in left if dialog not in _by_name({"session": name}, left)]
+    unreliable = {id(dialog) for name in entry.unreliable() for dialog in called.get(f"{name}.cl.example", [])}
+    left = [dialog for dialog in left if id(dialog) not in unreliable]
     # no recorder sees a connection that is refused
     for dialog in filter(said, left) if "more truth in" not in entry.notes else ():
         difference = f"a dialog that was never held: {said(dialog)[:3]!r}"
@@ -190,14 +208,15 @@ def _elsewhere(dialog: Dialog, sessions: list[dict[str, Any]]) -> bool:
     return bool(here) and greeting.text[0].split()[:1] not in [[name] for name in here]
 
 
-def _by_name(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
-    """The dialog in whose EHLO the session names itself (``s0001.cl.example`` is session ``s0001``)."""
-    name = f"{session['session']}.cl.example"
-    return [
-        dialog
-        for dialog in left
-        if any((exchange.command or "").upper().endswith(f"LO {name}".upper()) for exchange in dialog.exchanges)
-    ]
+def _by_name(dialogs: Sequence[Dialog]) -> dict[str, list[Dialog]]:
+    """The dialogs in whose EHLO a session names itself (``s0001.cl.example`` is session ``s0001``), by that name."""
+    found: dict[str, list[Dialog]] = {}
+    for dialog in dialogs:
+        commands = ((exchange.command or "").lower() for exchange in dialog.exchanges)
+        names = {command.rpartition("lo ")[2] for command in commands if "lo " in command}
+        for name in names:
+            found.setdefault(name, []).append(dialog)
+    return found
 
 
 def _by_place(session: dict[str, Any], left: list[Dialog]) -> list[Dialog]:
