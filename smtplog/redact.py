@@ -49,9 +49,15 @@ def secrets(dialog: Dialog) -> frozenset[str]:
     found: set[str] = set()
     for exchange in dialog.exchanges:
         for value in _answers(exchange, dialog):
-            if not _ALREADY.match(value):
-                found |= {value, *_decoded(value)}
-    return frozenset(value for value in found if len(value) >= _LEAST)
+            found |= meanings(value)
+    return frozenset(found)
+
+
+def meanings(answer: str) -> set[str]:
+    """What an AUTH answer gives away wherever it is read: itself, what it decodes to, the password in it."""
+    if hidden(answer):
+        return set()
+    return {value for value in (answer, *_decoded(answer)) if len(value) >= _LEAST}
 
 
 def masking(dialog: Dialog) -> re.Pattern[str] | None:

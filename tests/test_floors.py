@@ -16,7 +16,7 @@ FLOORS = (
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings consequences judging rules manual suspects summary explain steps tables charts jsonview replay",
     "transcript",
-    "authoring output note overview reports baseline settings commands cli __main__",
+    "authoring console output note overview reports baseline settings commands cli __main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 #: Types only, behind TYPE_CHECKING, or the lazy names of the library.

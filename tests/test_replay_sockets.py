@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from smtplog.replay.recording import Recording
 from smtplog.replay.turns import Play, play
 from smtplog.replay.wire import Address, connect, for_clients
 from tests.conftest import DAY, TRANSCRIPTS, samples
+from tests.misbehaving import ALL, misbehaving
 
 LIMIT = 10.0  # seconds; no play of these tests takes one
 SEED = TRANSCRIPTS / "bare-dialog" / "seed-session.log"
@@ -53,72 +52,7 @@ def test_8_over_sockets(path: Path) -> None:
             assert all(heard.same and not heard.skipped for heard in client.heard), part.dialog.id
 
 
-@contextmanager
-def misbehaving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server on loopback that does what a function does, for one connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(LIMIT)
-
-        def hold() -> None:
-            connection, _ = listener.accept()
-            connection.settimeout(LIMIT)
-            with connection:
-                try:
-                    serve(connection)
-                except OSError:  # the client has had enough
-                    return
-
-        thread = threading.Thread(target=hold, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join(2 * LIMIT)
-
-
-def silent(connection: socket.socket) -> None:
-    connection.recv(1)
-
-
-def endless_reply(connection: socket.socket) -> None:
-    while True:
-        connection.sendall(b"220-and so on\r\n" * 1000)
-
-
-def endless_line(connection: socket.socket) -> None:
-    while True:
-        connection.sendall(b"2" * 65536)
-
-
-def drip(connection: socket.socket) -> None:
-    for octet in b"220 mx ESMTP" + b"." * 2000:
-        connection.sendall(bytes([octet]))
-        time.sleep(0.02)
-
-
-def closes(connection: socket.socket) -> None:
-    connection.sendall(b"220 mx\r\n")
-    connection.recv(100)
-
-
-def closes_in_a_reply(connection: socket.socket) -> None:
-    connection.sendall(b"220 mx\r\n")
-    connection.recv(100)
-    connection.sendall(b"250-mx\r\n250-SI")
-
-
-def garbage(connection: socket.socket) -> None:
-    connection.sendall(bytes(range(256)) * 100)
-    connection.recv(100)
-
-
-def early(connection: socket.socket) -> None:
-    connection.sendall(b"220 mx\r\n250 one\r\n250 two\r\n250 three\r\n354 go\r\n250 four\r\n221 bye\r\n")
-    connection.recv(100)
-    time.sleep(0.2)
-
-
-@pytest.mark.parametrize(
-    "serve", [silent, endless_reply, endless_line, drip, closes, closes_in_a_reply, garbage, early]
-)
+@pytest.mark.parametrize("serve", ALL)
 def test_a_server_that_misbehaves_is_left_in_time(serve: Callable[[socket.socket], None], tmp_path: Path) -> None:
     log = tmp_path / "new.dialog"
     began = time.monotonic()

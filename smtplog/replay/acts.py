@@ -20,6 +20,7 @@ class Receive:
 
     command: str = ""  #: the verb whose reply is awaited: some are given more time (RFC 5321 section 4.5.3.2)
     more: bool = False  #: a part of it came: the time for all of it runs already
+    now: bool = False  #: do not wait: what has come already; trouble where nothing has
 
 
 @dataclass(frozen=True, slots=True)

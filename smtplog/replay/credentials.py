@@ -39,7 +39,7 @@ class Credentials:
 
     def answer(self, mechanism: str, prompt: str) -> str:
         """The answer to a 334 with this text; ``*``, which cancels (RFC 4954 section 4), where none is known."""
-        asked = _decoded(prompt)
+        asked = prompt_of(prompt)
         if mechanism == "LOGIN":
             return _encoded(self.password if "pass" in asked.casefold() else self.user)
         if mechanism == "CRAM-MD5":
@@ -69,7 +69,8 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _decoded(prompt: str) -> str:
+def prompt_of(prompt: str) -> str:
+    """What the text of a 334 asks for, decoded."""
     try:
         return base64.b64decode(prompt.strip(), validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):

@@ -1,16 +1,17 @@
-"""What is said, written down as it is said, in the C:/S: notation: a log that smtplog itself reads."""
+"""What is said, written down as it is said, in the C:/S: notation or as Telnet shows it: a log that smtplog itself reads."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TextIO
 
-from smtplog import script
+from smtplog import redact, script
 from smtplog.replay.framing import shown
-from smtplog.replay.standing import masked
+from smtplog.replay.standing import asks_for_user, masked, secret_of
 
 
 def _now() -> datetime:
@@ -26,6 +27,9 @@ class Recording:
     clock: Callable[[], datetime] = _now
     stamps: bool = True  #: whether times are written
     _at: datetime | None = None
+    _secrets: set[bytes] = field(default_factory=set)  #: of this session; masked wherever they are said again
+    _pattern: re.Pattern[bytes] | None = None
+    _heard: str = ""  #: the last line of the server
 
     def event(self, words: str) -> None:
         """``connect CLIENT -> SERVER``, ``tls ok``, ``close client`` …"""
@@ -37,15 +41,32 @@ class Recording:
         self._time()
         for line in _lines(octets):
             if secret and not self.show_secrets:
-                self._line(f"C: {masked(shown(line).rstrip())}")
+                self._remember(shown(line).strip())
+                self._said("C", masked(shown(line).rstrip()).encode() + b"\r\n")
             else:
-                self._line(script.notation("C", line))
+                self._said("C", self._hidden(line))
 
     def server(self, octets: bytes) -> None:
         """Lines that the server sent."""
-        self._time()
+        if octets:
+            self._time()
         for line in _lines(octets):
-            self._line(script.notation("S", line))
+            self._heard = shown(line).strip()
+            self._said("S", self._hidden(line))
+
+    def _remember(self, line: str) -> None:
+        """A secret that was said; the name of a user is none."""
+        if not asks_for_user(self._heard):
+            self._secrets |= {value.encode() for value in redact.meanings(secret_of(line))}
+            by_length = sorted(self._secrets, key=len, reverse=True)
+            self._pattern = re.compile(b"|".join(map(re.escape, by_length))) if by_length else None
+
+    def _hidden(self, line: bytes) -> bytes:
+        return self._pattern.sub(redact.MASK.encode(), line) if self._pattern else line
+
+    def _said(self, side: str, line: bytes) -> None:
+        """One line of either side, its end included."""
+        self._line(script.notation(side, line))
 
     def _time(self) -> None:
         now = self.clock()
@@ -57,6 +78,50 @@ class Recording:
     def _line(self, text: str) -> None:
         self.stream.write(text + "\n")
         self.stream.flush()
+
+
+class TelnetLog(Recording):
+    """Writes a session as the screen of Telnet shows it, what was typed included; that TLS began, the reply to STARTTLS tells."""
+
+    def event(self, words: str) -> None:
+        """What Telnet says of it."""
+        what, _, more = words.partition(" ")
+        if what == "connect":
+            host = more.rpartition(" -> ")[2].rpartition(":")[0].strip("[]")
+            for line in (f"Trying {host}...", f"Connected to {host}.", "Escape character is '^]'."):
+                self._line(line)
+        elif words == "tls ok" and not self._heard:
+            self._line("New, TLS, the handshake is done")  # as openssl s_client says it before the greeting
+        elif what == "close":
+            self._line("Connection closed by foreign host." if more == "server" else "Connection closed.")
+
+    def _said(self, side: str, line: bytes) -> None:
+        self._line(line.rstrip(b"\r\n").decode("utf-8", "replace"))
+
+    def _time(self) -> None:
+        """Telnet knows no times."""
+
+
+@dataclass(slots=True)
+class Copies(Recording):
+    """Hands everything on to several recordings."""
+
+    to: tuple[Recording, ...] = ()
+
+    def event(self, words: str) -> None:
+        """To each of them."""
+        for each in self.to:
+            each.event(words)
+
+    def client(self, octets: bytes, *, secret: bool = False) -> None:
+        """To each of them."""
+        for each in self.to:
+            each.client(octets, secret=secret)
+
+    def server(self, octets: bytes) -> None:
+        """To each of them."""
+        for each in self.to:
+            each.server(octets)
 
 
 def _lines(octets: bytes) -> list[bytes]:

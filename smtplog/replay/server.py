@@ -16,7 +16,7 @@ from smtplog.replay.framing import Framing, TroubleError, shown
 from smtplog.replay.matching import same_command
 from smtplog.replay.recording import Recording
 from smtplog.replay.stand_ins import reply_for
-from smtplog.replay.standing import Standing
+from smtplog.replay.standing import Standing, chunk_of
 from smtplog.replay.turns import Play, Turn
 
 #: What is done with a command that was not recorded where it comes.
@@ -133,11 +133,8 @@ class Server:
         end = self._framing.octets.find(b"\n")
         line = shown(bytes(self._framing.octets[: max(end, 0)]).removesuffix(b"\r"))
         verb = self.standing.verb_of(line) if end >= 0 else ""
-        size = speech.split(line)[1].partition(" ")[0] if verb in ("BDAT", "BDAT LAST") else ""
-        if size.isascii() and size.isdigit():
-            octets = self._framing.chunk(end + 1 + int(size[:12]))
-        else:
-            octets = self._framing.line()
+        size = chunk_of(line) if verb in ("BDAT", "BDAT LAST") else None
+        octets = self._framing.line() if size is None else self._framing.chunk(end + 1 + size)
         return Asked(octets, verb, line) if octets is not None else None
 
     def _note(self, asked: Asked) -> None:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smtplog import negotiated, redact, speech, states
+from smtplog import negotiated, redact, reference, speech, states
 from smtplog.dialogs import END_OF_DATA
+from smtplog.replay.credentials import prompt_of
 from smtplog.replay.framing import code_of, shown
 
 
@@ -50,6 +51,22 @@ class Standing:
             return "AUTH-RESPONSE"
         verb, argument = speech.split(line)
         return "BDAT LAST" if verb == "BDAT" and argument.upper().split()[1:] == ["LAST"] else verb
+
+    @property
+    def legal(self) -> tuple[str, ...]:
+        """The verbs that may come here, the most useful first: of those that an extension brings, the offered ones."""
+        verbs = states.legal_in(self.state)
+        if not self.hello:
+            return verbs
+        return tuple(verb for verb in verbs if self._is_offered(verb.removesuffix(" LAST")))
+
+    def _is_offered(self, verb: str) -> bool:
+        if (verb == "STARTTLS" and self.tls) or (verb == "AUTH" and self.authenticated):
+            return False
+        row = reference.verb(verb)
+        keywords = row["extension_keyword"].split(";") if row is not None else ["-"]
+        hello = verb in states.HELLO and (verb == "LHLO") != self.lmtp
+        return not hello and any(each in ("-", "", "HELP") or each in self.extensions for each in keywords)
 
     def said(self, verb: str) -> None:
         """The client sent this command, or the end of data."""
@@ -107,3 +124,21 @@ def masked(line: str) -> str:
     if verb in ("AUTH", "X-EXPS") and " " in argument.strip():
         return f"{line[: len(verb)]} {argument.partition(' ')[0]} {redact.MASK}"
     return redact.MASK
+
+
+def secret_of(line: str) -> str:
+    """The secret in a client line that holds one."""
+    verb, argument = speech.split(line)
+    return argument.partition(" ")[2].strip() if verb in ("AUTH", "X-EXPS") else line.strip()
+
+
+def asks_for_user(reply: str) -> bool:
+    """Whether a 334 asks for the name of the user, as that of LOGIN does."""
+    return speech.code_of(reply) == 334 and "user" in prompt_of(speech.words_of(reply)).casefold()
+
+
+def chunk_of(line: str) -> int | None:
+    """The octets that follow a BDAT command (RFC 3030 section 2); None where the line is none."""
+    verb, argument = speech.split(line)
+    size = argument.partition(" ")[0] if verb == "BDAT" else ""
+    return int(size[:12]) if size.isascii() and size.isdigit() else None

@@ -143,8 +143,21 @@ class Wire:
         host, port = self.socket.getsockname()[:2]
         return Address(str(host), int(port))
 
+    @property
+    def there(self) -> Address:
+        """The other end."""
+        host, port = self.socket.getpeername()[:2]
+        return Address(str(host), int(port))
+
     def run(self, side: Side) -> None:
-        """Do what a side of a play asks for, to its end. What goes wrong is thrown into it, for it to end in good order."""
+        """Do what a side of a play asks for, to its end, and close."""
+        try:
+            self.take(side)
+        finally:
+            self.close()
+
+    def take(self, side: Side) -> None:
+        """Do what some acts ask for, to their end. What goes wrong is thrown into them, for them to end in good order."""
         try:
             act = next(side)
             while True:
@@ -156,13 +169,13 @@ class Wire:
                     act = side.send(answer)
         except StopIteration:
             return
-        finally:
-            self.close()
 
     def _do(self, act: object) -> bytes:
         match act:
             case Send(octets):
                 self.send(octets)
+            case Receive(now=True):
+                return self.glance()
             case Receive(command, more):
                 if not more:
                     self._until = time.monotonic() + (self.timeout or PATIENCE.get(command, PATIENCE[""]))
@@ -198,6 +211,16 @@ class Wire:
                 return b""
         what = f"no whole answer to {command}" if command else "nothing whole"
         raise LateError(f"{what} came in time")
+
+    def glance(self) -> bytes:
+        """What has come already, nothing where the other side closed. Raises LateError where nothing has come."""
+        self.socket.settimeout(0)
+        try:
+            return self.socket.recv(_AT_ONCE)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            raise LateError("nothing came") from None
+        except OSError:
+            return b""
 
     def start_tls(self) -> None:
         """The handshake. Raises HandshakeError."""
