@@ -1,24 +1,29 @@
-"""Hold a session with a server by hand and keep it as a log: Telnet done right."""
+"""Hold a session with a server by hand, or stand between a client and a server, and keep it as a log."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from smtplog.errors import UsageError
-from smtplog.output import Output, Page, ShowSecrets, leave
+from smtplog.output import Output, Page, ShowSecrets, leave, printable
 
 if TYPE_CHECKING:
     from smtplog.console import Lines
     from smtplog.replay.credentials import Credentials
+    from smtplog.replay.proxy import Between
+    from smtplog.replay.recording import Recording
+    from smtplog.replay.wire import Address
 
 _HOST = typer.Argument(metavar="HOST[:PORT]", help="The server: mx.example.net, mx.example.net:587, [::1]:2525.")
 _AUTH = typer.Option("--auth", help="Who logs in; the password from SMTPLOG_PASSWORD, or asked for.")
 _CAREFUL = typer.Option("--careful", help="From a pipe: do not send a line that has a fault; end there with 1.")
+_PROXY = typer.Option(help="HOST:PORT to listen on: record what clients say to the server through it.")
 _EXPLAIN = typer.Option("--explain/--no-explain", help="Say what replies mean; default: on a terminal.")
 
 
@@ -36,11 +41,16 @@ def command(
     careful: Annotated[bool, _CAREFUL] = False,
     explain: Annotated[bool | None, _EXPLAIN] = None,
     timeout: Annotated[float, typer.Option(help="Seconds the server may take for each answer.")] = 300.0,
+    proxy: Annotated[str | None, _PROXY] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="With --proxy: PEM of its certificate; default: one made for this run.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM of its key, where that is a file of its own.")] = None,
+    sessions: Annotated[int, typer.Option(help="With --proxy: end after so many sessions; 0: never.")] = 0,
+    any_host: Annotated[bool, typer.Option("--any-host", help="With --proxy: listen beyond loopback.")] = False,
 ) -> None:
     """Talk to a server by hand: replies explained, faults shown before a line is sent, all of it kept with -o."""
-    from smtplog.console import Console, Piped, Shown
     from smtplog.replay import wire
-    from smtplog.replay.conversation import Conversation
     from smtplog.replay.recording import Recording, TelnetLog
 
     if not 0 < timeout <= 86400:
@@ -50,35 +60,104 @@ def command(
     if telnet_log and output is None:
         raise UsageError("--telnet-log says how -o is written; name a file with -o")
     to = wire.address(host, 465 if tls else 25)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
     context = wire.for_clients(insecure=insecure, trusted=str(trust) if trust else None)
+    kind = TelnetLog if telnet_log else Recording
+    if proxy is None:
+        begin = {"tls": tls, "starttls": starttls, "hello": ehlo}
+        leave(_by_hand(to, context, timeout, output, kind, auth, begin, explain, careful=careful, show=show_secrets))
+        return
+    if starttls or ehlo or auth or careful:
+        raise UsageError(
+            "with --proxy the client says what it says: --starttls, --ehlo, --auth and --careful do not fit"
+        )
+    if output is None:
+        raise UsageError("name a file for the sessions with -o, or a folder that exists for a file each")
+    from smtplog.replay.proxy import Between, checked
+
+    at = wire.address(proxy, 2525)
+    if not any_host and not wire.is_loopback(at.host):
+        raise UsageError(f"{at.host} is not loopback: whoever reaches it can talk to {to}; --any-host allows it")
+    own = _own(certificate, key)
+    between = Between(to, context, own, checked(output), kind, tls, timeout, show_secrets=show_secrets)
+    _between(at, between, sessions)
+
+
+def _own(certificate: Path | None, key: Path | None) -> Any:
+    from smtplog.replay import wire
+    from smtplog.replay.certificate import ephemeral
+
+    if certificate is not None:
+        return wire.for_servers(str(certificate), str(key) if key else None)
+    return ephemeral("localhost", "127.0.0.1", "::1")[0]
+
+
+def _between(at: Address, between: Between, enough: int) -> None:
+    """Stand between clients and the server until it is enough."""
+    import threading
+
+    from smtplog.replay.proxy import Passed, Proxy
+    from smtplog.replay.wire import Address
+
+    page, ended = Page(), threading.Event()
+
+    def told(passed: Passed) -> None:
+        words = f"{passed.number}: {passed.client}: {passed.answers:,} commands answered"
+        page.line(printable(f"{words}; {passed.trouble}" if passed.trouble else words))
+        page.flush()
+        if proxy.sessions == enough:
+            ended.set()
+
+    with Proxy(at, between, told) as proxy:
+        page.line(f"recording what goes from {Address(at.host, proxy.port)} to {between.server}; Ctrl-C ends it")
+        page.flush()
+        ended.wait()
+    page.close()
+
+
+def _by_hand(
+    to: Address,
+    context: Any,
+    timeout: float,
+    output: Path | None,
+    kind: type[Recording],
+    user: str | None,
+    begin: dict[str, Any],
+    explain: bool | None,
+    *,
+    careful: bool,
+    show: bool,
+) -> int:
+    """Hold one session; the exit code."""
+    from smtplog.console import Console, Piped, Shown, Typed
+    from smtplog.replay import wire
+    from smtplog.replay.conversation import Conversation
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
     line = wire.connect(to, min(timeout, 30.0))
     line.tls, line.timeout, line.total = context, timeout, 86400.0
+    begin["hello"] = begin["hello"] or _name(line.here.host)
+    page = Page()
+    shown = Shown(page, terminal, terminal if explain is None else explain)
     try:
         with _written(output) as stream:
-            kind = TelnetLog if telnet_log else Recording
-            recording = kind(stream, show_secrets=show_secrets) if stream is not None else Recording()
-            page = Page()
-            shown = Shown(page, terminal, terminal if explain is None else explain)
             conversation = Conversation(
-                recording=recording,
+                recording=kind(stream if stream is not None else io.StringIO(), show_secrets=show),
                 screen=shown,
-                user=lambda: _user(auth, terminal),
-                show_secrets=show_secrets,
+                user=lambda: _user(user, terminal),
+                show_secrets=show,
                 in_clear=wire.is_loopback(to.host),
             )
             conversation.recording.event(f"connect {line.here} -> {line.there}")
-            lines: Lines = _typed() if terminal else Piped()
             if terminal:
                 shown.noted(f"connected to {to}; :help says what else there is")
-            console = Console(conversation, shown, lines, line.take, careful)
-            code = console.hold(conversation.begin(tls=tls, starttls=starttls, hello=ehlo or _name(line.here.host)))
-            if terminal and output is not None:
-                shown.noted(f"kept in {output}")
-            page.close()
+            lines: Lines = Typed() if terminal else Piped()
+            code = Console(conversation, shown, lines, line.take, careful).hold(conversation.begin(**begin))
     finally:
         line.close()
-    leave(code)
+    if terminal and output is not None:
+        shown.noted(f"kept in {output}")
+    page.close()
+    return code
 
 
 def _written(output: Path | None) -> contextlib.AbstractContextManager[TextIO | None]:
@@ -88,12 +167,6 @@ def _written(output: Path | None) -> contextlib.AbstractContextManager[TextIO | 
         return open(output, "w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-
-
-def _typed() -> Lines:
-    from smtplog.console import Typed
-
-    return Typed()
 
 
 def _name(host: str) -> str:

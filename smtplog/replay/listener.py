@@ -6,10 +6,12 @@ import contextlib
 import socket
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 from smtplog.errors import UsageError
 from smtplog.replay.faults import Fault, Faults
@@ -45,18 +47,12 @@ class Session:
     server: Server
 
 
-class Listener:
-    """A stand-in server on a port. ``with Listener(...) as listening: … listening.port``."""
+class Port(ABC):
+    """A port that is listened on; each connection has a thread. ``with Listener(...) as listening: … listening.port``."""
 
-    def __init__(
-        self,
-        plays: Sequence[Play],
-        at: Address,
-        conduct: Conduct,
-        told: Callable[[Session], None] = lambda session: None,
-    ) -> None:
-        self.plays, self.conduct, self.told = list(plays), conduct, told
+    def __init__(self, at: Address, patience: float) -> None:
         self.sessions = 0  #: that have ended
+        self._patience = patience  # seconds that the end waits for each session that is held
         self._numbers = count(1)
         self._room = threading.BoundedSemaphore(MOST_SESSIONS)
         self._held: set[threading.Thread] = set()
@@ -69,7 +65,7 @@ class Listener:
         self.host, self.port = at.host, int(self._socket.getsockname()[1])
         self._thread = threading.Thread(target=self._listen, name="smtplog listener", daemon=True)
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -84,7 +80,7 @@ class Listener:
         if self._thread.is_alive():
             self._thread.join()
         for thread in list(self._held):
-            thread.join(self.conduct.timeout)
+            thread.join(self._patience)
 
     def _listen(self) -> None:
         for number in self._numbers:
@@ -102,18 +98,39 @@ class Listener:
 
     def _hold(self, connection: socket.socket, number: int, peer: str) -> None:
         try:
-            with self._recording(number, peer) as recording:
-                server = self._server(number, recording)
-                wire = Wire(connection, tls=self.conduct.tls, timeout=self.conduct.timeout)
-                wire.run(server.side())
-            with self._lock:
-                self.sessions += 1
-                self.told(Session(number, peer, server))
+            self._session(connection, number, peer)
         finally:
             connection.close()
             with self._lock:
                 self._held.discard(threading.current_thread())
             self._room.release()
+
+    @abstractmethod
+    def _session(self, connection: socket.socket, number: int, peer: str) -> None:
+        """Hold one session, in a thread of its own."""
+
+
+class Listener(Port):
+    """A stand-in server on a port."""
+
+    def __init__(
+        self,
+        plays: Sequence[Play],
+        at: Address,
+        conduct: Conduct,
+        told: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        self.plays, self.conduct, self.told = list(plays), conduct, told
+        super().__init__(at, conduct.timeout)
+
+    def _session(self, connection: socket.socket, number: int, peer: str) -> None:
+        with self._recording(number, peer) as recording:
+            server = self._server(number, recording)
+            wire = Wire(connection, tls=self.conduct.tls, timeout=self.conduct.timeout)
+            wire.run(server.side())
+        with self._lock:
+            self.sessions += 1
+            self.told(Session(number, peer, server))
 
     def _server(self, number: int, recording: Recording) -> Server:
         start = (number - 1) % len(self.plays)

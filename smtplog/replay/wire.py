@@ -6,9 +6,11 @@ Nothing else in smtplog opens a socket (:mod:`smtplog.replay.listener` and the p
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from smtplog.errors import SmtplogError, UsageError
@@ -222,6 +224,17 @@ class Wire:
         except OSError:
             return b""
 
+    @property
+    def held(self) -> bool:
+        """Whether TLS holds octets that came already."""
+        return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
+
+    def half_close(self) -> None:
+        """Say that nothing more comes; what the other side still says can be heard."""
+        with contextlib.suppress(OSError):
+            if not isinstance(self.socket, ssl.SSLSocket):
+                self.socket.shutdown(socket.SHUT_WR)
+
     def start_tls(self) -> None:
         """The handshake. Raises HandshakeError."""
         if self.tls is None:
@@ -254,3 +267,14 @@ class Wire:
     def _left(self) -> float:
         """Seconds left for the session."""
         return self._begun + self.total - time.monotonic()
+
+
+def heard(wires: Sequence[Wire], seconds: float) -> list[Wire]:
+    """The connections on which something comes, or that were closed; none where nothing does for so long."""
+    held = [wire for wire in wires if wire.held]
+    if held:
+        return held
+    with selectors.DefaultSelector() as selector:
+        for wire in wires:
+            selector.register(wire.socket, selectors.EVENT_READ, wire)
+        return [key.data for key, _ in selector.select(max(seconds, 0.0))]
