@@ -193,7 +193,7 @@ class Console:
         return self._code()
 
     def _ended_within_text(self) -> None:
-        if self.conversation.in_text:
+        if self.conversation.in_text and not self.conversation.over:
             self.conversation.ended = (
                 "it ended in the middle of message text: closed without the dot, nothing is delivered"
             )

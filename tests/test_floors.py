@@ -16,7 +16,7 @@ FLOORS = (
     "formats sessions dialogs lmtp transactions batches negotiated views script redact",
     "findings consequences judging rules manual suspects summary explain steps tables charts jsonview replay",
     "transcript",
-    "authoring console output note overview reports baseline settings commands cli __main__",
+    "authoring console editor output note overview reports baseline settings commands cli __main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 #: Types only, behind TYPE_CHECKING, or the lazy names of the library.
@@ -72,6 +72,7 @@ def test_imports_go_downward(path: Path) -> None:
         ("socket", {"replay"}),
         ("ssl", {"replay"}),
         ("lark", {"grammar"}),
+        ("prompt_toolkit", {"editor"}),
     ],
 )
 def test_heavy_packages_have_their_homes(package: str, homes: set[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -150,7 +151,13 @@ def _by_hand(
             conversation.recording.event(f"connect {line.here} -> {line.there}")
             if terminal:
                 shown.noted(f"connected to {to}; :help says what else there is")
-            lines: Lines = Typed() if terminal else Piped()
+            lines: Lines = Piped()
+            if terminal and os.environ.get("TERM", "dumb") == "dumb":
+                lines = Typed()
+            elif terminal:
+                from smtplog.editor import Edited
+
+                lines = Edited(conversation, lambda: line.socket.fileno(), lambda: line.take(conversation.glance()))
             code = Console(conversation, shown, lines, line.take, careful).hold(conversation.begin(**begin))
     finally:
         line.close()
