@@ -60,9 +60,9 @@ def meanings(answer: str) -> set[str]:
     return {value for value in (answer, *_decoded(answer)) if len(value) >= _LEAST}
 
 
-def masking(dialog: Dialog) -> re.Pattern[str] | None:
-    """The pattern that finds every secret of a session in other texts, for :func:`mask`."""
-    return _pattern(secrets(dialog))
+def masking(dialog: Dialog, others: frozenset[str] = frozenset()) -> re.Pattern[str] | None:
+    """The pattern that finds every secret of a session, and these others, in other texts, for :func:`mask`."""
+    return _pattern(secrets(dialog) | others)
 
 
 def hidden(value: str) -> bool:

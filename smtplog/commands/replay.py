@@ -76,7 +76,7 @@ def command(
     timing: Annotated[bool, typer.Option("--timing", help="With --to: keep the recorded pauses.")] = False,
     speed: Annotated[float, typer.Option(help="So many times as fast as recorded.")] = 1.0,
     max_wait: Annotated[float, _MAX_WAIT] = 2.0,
-    timeout: Annotated[float, _TIMEOUT] = 300.0,
+    timeout: Annotated[float | None, _TIMEOUT] = None,
     step: Annotated[bool, typer.Option("--step", help="On a terminal: Enter shows the next exchange.")] = False,
     cast: Annotated[Path | None, typer.Option(help="Write an asciinema recording to this file.")] = None,
 ) -> None:
@@ -90,7 +90,7 @@ def command(
     from smtplog.replay.turns import play
     from smtplog.replay.wire import address, for_clients
 
-    if not 0 < speed <= 1000 or not 0 < timeout <= 86400 or not 0 <= max_wait <= 86400:
+    if not 0 < speed <= 1000 or (timeout is not None and not 0 < timeout <= 86400) or not 0 <= max_wait <= 86400:
         raise UsageError("--speed is a number up to 1000, --timeout and --max-wait are seconds up to 86400")
     one_of(output_format, "text", "json", "junit")
     one_of(on_mismatch, *ON_MISMATCH, what="way to go on")
@@ -209,11 +209,13 @@ def _against(plays: list[Play], how: Again, output_format: str, output: Path | N
     form = outcomes.FORMS[output_format](page)
     same = True
     with open(output, "w", encoding="utf-8") if output else contextlib.nullcontext() as stream:
-        for outcome in against.replay(plays, how, stream):
-            same = same and outcome.same
-            form.tell(outcome)
-    form.close()
-    page.close()
+        try:
+            for outcome in against.replay(plays, how, stream):
+                same = same and outcome.same
+                form.tell(outcome)
+        finally:  # a server that goes away between two dialogs: what was compared is told
+            form.close()
+            page.close()
     return 0 if same else 1
 
 

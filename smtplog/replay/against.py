@@ -46,7 +46,7 @@ def prepared(plays: list[Play], how: Again) -> list[Play]:
 def replay(plays: list[Play], how: Again, stream: TextIO | None = None) -> Iterator[Outcome]:
     """Send each play, in order; the new dialogs go to ``stream`` as they happen. Raises UnreachableError."""
     for play in plays:
-        wire = connect(how.to, how.timeout or 30.0)
+        wire = connect(how.to, min(how.timeout or 30.0, 30.0))
         wire.tls, wire.timeout = how.tls, how.timeout
         recording = Recording(stream, show_secrets=how.show_secrets) if stream is not None else Recording()
         recording.event(f"connect {wire.here} -> {how.to}")

@@ -81,6 +81,8 @@ class Client(Speaker):
             yield from self._take(turn)
         self._await_further()
         yield from self._settle()
+        if self.gone and any(turn.reply is not None and "reply" not in turn.made_up for turn in self.unplayed()):
+            self.ended = self.ended or "the server closed the connection"
         if self.ended and self.on_mismatch == "quit-cleanly":
             yield from self.quit()
         if self.play.closes == "server" and not self.ended:
@@ -139,6 +141,8 @@ class Client(Speaker):
         verb, argument = speech.split(line)
         mechanism, _, initial = argument.partition(" ")
         said = credentials.initial(mechanism.upper()) if initial else None
+        if initial and mechanism.upper() == "LOGIN":  # the user's name on the command line, as some clients send it
+            said = credentials.answer("LOGIN", "")
         return f"{line[: len(verb)]} {mechanism}{f' {said}' if said else ''}"
 
     def _await_further(self) -> None:

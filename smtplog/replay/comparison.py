@@ -86,7 +86,7 @@ class Outcome:
 def outcome(client: Client, *, show_secrets: bool = False) -> Outcome:
     """The outcome of a play that has ended."""
     dialog = client.play.dialog
-    pattern = None if show_secrets else redact.masking(dialog)
+    pattern = None if show_secrets else redact.masking(dialog, client.recording.secrets)
 
     def hidden(text: str | None) -> str | None:
         return text if text is None else redact.mask(text, pattern)

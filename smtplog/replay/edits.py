@@ -48,6 +48,8 @@ def edits(sets: Iterable[str], maps: Iterable[str], ehlo: str | None) -> Edits:
         name, equals, value = words.partition("=")
         if not equals or name not in NAMES:
             raise UsageError(f"--set {words!r} means nothing; write --set from=ann@example.org, to=… or ehlo=…")
+        if not value and name != "from":
+            raise UsageError(f"--set {name}= names nobody; only the reverse-path may be empty: --set from=")
         values[name] = clean(value)
     mapped: dict[str, str] = {}
     for words in maps:
@@ -60,6 +62,8 @@ def edits(sets: Iterable[str], maps: Iterable[str], ehlo: str | None) -> Edits:
             old, colon, new = pair.strip().rpartition(":")
             if not colon:
                 old, new = "*", pair.strip()
+            if not old or not new.strip("@"):
+                raise UsageError(f"--map {words!r} maps nobody or to nobody; write --map recipients=OLD:NEW")
             mapped[old.casefold()] = clean(new)
     return Edits(values.get("from"), values.get("to"), clean(ehlo) if ehlo else values.get("ehlo"), mapped)
 

@@ -31,6 +31,11 @@ class Recording:
     _pattern: re.Pattern[bytes] | None = None
     _heard: str = ""  #: the last line of the server
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What was given away in AUTH so far, and what it decodes to."""
+        return frozenset(each.decode() for each in self._secrets)
+
     def event(self, words: str) -> None:
         """``connect CLIENT -> SERVER``, ``tls ok``, ``close client`` …"""
         self._time()
