@@ -50,6 +50,8 @@ _ENCODED = re.compile(r"(?:^| )[A-Za-z0-9+/]{24,}$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _WIRE_LINE = re.compile(rb"([^\r\n]*)(\r+\n|\n|\r\x00*|$)")
 _WRITTEN_END = re.compile(r"<CRLF>|<EOL>|(?:\\r)+\\n")  # a line end in words
+_PLAIN_END = r"(?:\\r\\n|\\015\\012)"  # a line end in a string literal
+_PLAIN_ENDS = re.compile(_PLAIN_END)
 _LAST_END = re.compile(f"(?:{_WRITTEN_END.pattern})$")
 _LARGEST = 1 << 20  # octets of one line that is put together from parts
 
@@ -151,11 +153,13 @@ class Assembly:
         if self._wire:
             implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER, CONTENT))
             found.eol = np.where(implied, np.uint8(CRLF), found.eol)
+        done = np.zeros(len(rule), np.bool_)
+        if self._raw.any():
+            found, rule, done = _line_literals(found, rule, self._raw)
         slow = self._slow[rule] | (self._heading[rule] >= 0) | (self._cut[rule] & (found.eol == NONE))
-        if self._raw.any() and not self._part.any():
-            slow &= ~_line_literals(found, self._raw[rule])
+        slow &= ~done
         if self._octets is not None:
-            slow |= (found.kind == GAP) | any(each.concern(found) for each in self._octets)
+            slow |= (found.kind == GAP) | self._octets[0].concern(found) | self._octets[1].concern(found)
         if slow.any() or self._parts or self._octets is not None:
             found = self._one_by_one(found, rule, slow, final=final)
         elif self._clock != NO_TIME:
@@ -324,10 +328,10 @@ class Assembly:
         edges = np.flatnonzero(slow[1:] != slow[:-1]) + 1
         starts = [0, *edges.tolist(), len(rule)] if len(rule) else [0]
         for start, stop in itertools.pairwise(starts):
-            if slow[start] or lines.waits:
-                for i in range(start, stop):
-                    lines.add(i, self.roles[rule[i]])
-            else:
+            while start < stop and (slow[start] or lines.waits):
+                lines.add(start, self.roles[rule[start]])
+                start += 1
+            if start < stop:
                 lines.pass_on(start, stop)
         if final:
             lines.end()
@@ -381,8 +385,8 @@ class _Lines:
 
     @property
     def waits(self) -> bool:
-        """Whether a line waits for its other part."""
-        return bool(self._open)
+        """Whether a line waits for its other part, or what follows may be in a chunk or under TLS."""
+        return bool(self._open) or (self._wire is not None and any(each.under_way for each in self._wire))
 
     def pass_on(self, start: int, stop: int) -> None:
         """Take a run of lines as they stand."""
@@ -470,6 +474,8 @@ class _Lines:
 
     def _octets(self, i: int, text: str, role: Role) -> bytes:
         """The octets of a line of the log."""
+        if self._flags[i] & AS_SENT:  # a literal that is undone already
+            return text.encode() + b"\r\n"
         if role.octets or not self._flags[i] & FALLBACK:
             return _octets_of(text, role)
         return text.encode("latin-1", "replace") + b"\r\n"
@@ -640,18 +646,29 @@ def _doubled(found: Events, undoubled: np.ndarray) -> Events:
     return found
 
 
-def _line_literals(found: Events, literal: np.ndarray) -> np.ndarray:
-    """Which string literals are one line with its end and nothing else escaped, as nearly all are; these are undone in one
-    step."""
-    at = np.flatnonzero(literal)
-    mask, fields = events.extracted(events.take(found.text, at), r"^(?P<TEXT>[^\\]*)\\r\\n$")
-    at = at[mask]
-    if len(at):
-        found.text = events.replaced_at(found.text, at, fields["TEXT"])
-        found.eol[at], found.flags[at] = CRLF, found.flags[at] | AS_SENT
-    done = np.zeros(len(literal), np.bool_)
+def _line_literals(found: Events, rule: np.ndarray, raw: np.ndarray) -> tuple[Events, np.ndarray, np.ndarray]:
+    """String literals that are whole lines, in which nothing but the line ends is escaped, as nearly all are: these are undone
+    in one step, a line for each. Tells which lines are such."""
+    literal = np.flatnonzero(raw[rule])
+    texts = events.take(found.text, literal)
+    mask, fields = events.extracted(texts, rf"^(?P<TEXT>[^\\]*(?:{_PLAIN_END}[^\\]*)*){_PLAIN_END}$")
+    at, texts = literal[mask], fields.get("TEXT", texts)
+    several = np.flatnonzero(events.bears(texts, "\\"))
+    lines = [_PLAIN_ENDS.split(text) for text in events.listed(events.take(texts, several))]
+    counts = np.ones(len(found), np.int64)
+    counts[at[several]] = [len(each) for each in lines]
+    done = np.zeros(len(found), np.bool_)
     done[at] = True
-    return done
+    if len(at):
+        found.text = events.replaced_at(found.text, at, texts)
+    if len(several):
+        index = np.repeat(np.arange(len(found)), counts)
+        told = np.flatnonzero((counts > 1)[index])
+        found, rule, done = found.take(index), rule[index], done[index]
+        found.text = events.replaced_at(found.text, told, [line for each in lines for line in each])
+    found.eol = np.where(done, np.uint8(CRLF), found.eol)
+    found.flags = np.where(done, found.flags | AS_SENT, found.flags)
+    return found, rule, done
 
 
 def _octets_of(text: str, role: Role) -> bytes:

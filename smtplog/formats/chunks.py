@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from smtplog import events
 from smtplog.events import CLIENT, Events
 
@@ -24,9 +26,15 @@ class Chunks:
         )  # keys of which the server spoke last, with 354: what follows is text, BDAT too
         self._due: dict[str, int] = {}  # key → octets of its chunk that are still to come
 
-    def concern(self, found: Events) -> bool:
-        """Whether the lines of this block must be counted."""
-        return bool(self._due) or bool((events.found(found.text, _BEGINS) & (found.kind == CLIENT)).any())
+    @property
+    def under_way(self) -> bool:
+        """Whether octets of a chunk are still to come."""
+        return bool(self._due)
+
+    def concern(self, found: Events) -> np.ndarray:
+        """Which lines may begin a chunk."""
+        begins: np.ndarray = events.found(found.text, _BEGINS) & (found.kind == CLIENT)
+        return begins
 
     def said(self, key: str, text: str) -> None:
         """Take a line of the server."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from smtplog import events
 from smtplog.events import CLIENT, GAP, SERVER, TLS, Events
 
@@ -26,11 +28,17 @@ class Sealed:
         self._sealed: dict[str, int] = {}  # key → how far: 0 hello, 1 answered, 2 decided, 3 told
         self._ready: set[str] = set()  # keys of which the server spoke last, with 220
 
-    def concern(self, found: Events) -> bool:
-        """Whether the lines of this block must be gone through one by one."""
-        if self._sealed or self._dotted is None:
-            return bool(self._sealed)
-        return bool((events.found(found.text, _DOTTED) & (found.kind == CLIENT)).any())
+    @property
+    def under_way(self) -> bool:
+        """Whether a session is under TLS."""
+        return bool(self._sealed)
+
+    def concern(self, found: Events) -> np.ndarray:
+        """Which lines may be the hello of the client, its octets made dots."""
+        if self._dotted is None:
+            return np.zeros(len(found), np.bool_)
+        hello: np.ndarray = events.found(found.text, _DOTTED) & (found.kind == CLIENT)
+        return hello
 
     def said(self, key: str, text: str) -> None:
         """Take a line of the server."""
