@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -95,14 +96,14 @@ class Shown:
             return
         status = next((status for each in words if (status := speech.status_of(each))), None)
         given = Reply(code, status, tuple(words), 0, 0, None, tuple(lines))
-        told = in_words(given, verb.removesuffix(" LAST"))
+        told, advice = refusal(given) if code // 100 in (4, 5) else ("", "")
+        told = told or in_words(given, verb.removesuffix(" LAST"))
         asked = prompt_of(words[0]).strip("\0 ") if code == 334 and words[0] else ""
         colour = {4: "yellow", 5: "red"}.get(code // 100, "green")
-        self._line(self.page.paint(f"   {printable(told)}{f': {printable(asked)}' if asked else ''}", colour))
-        if code // 100 in (4, 5):
-            for sentence in refusal(given):
-                if sentence:
-                    self.page.wrapped(sentence, 3)
+        for line in textwrap.wrap(printable(f"{told}: {asked}" if asked else told), self.page.width - 3):
+            self._line(self.page.paint(f"   {line}", colour))
+        if advice:
+            self.page.wrapped(advice, 3)
 
     def _line(self, text: str) -> None:
         self.page.line(text)
