@@ -141,7 +141,7 @@ def _is_utf8(chunk: bytes) -> bool:
 
 
 def _plain(chunk: bytes, first: int) -> Block | None:
-    """LF and CRLF lines in UTF-8, by arithmetic on the positions of LF."""
+    """LF, CRLF and CR lines in UTF-8, by arithmetic on the positions of the ends."""
     octet = np.frombuffer(chunk, np.uint8)
     at = np.flatnonzero(octet == 0x0A)
     returns = chunk.count(b"\r")
@@ -149,11 +149,19 @@ def _plain(chunk: bytes, first: int) -> Block | None:
     if returns:
         inner = at > 0
         before[inner] = octet[at[inner] - 1] == 0x0D
-        if int(before.sum()) != returns:
-            return None  # lone CRs or CR CR LF
-    unended = not chunk.endswith(b"\n")
-    ends = at - np.arange(len(at)) - np.cumsum(before)
     eol = np.where(before, np.uint8(CRLF), np.uint8(LF))
+    raw: bytes | None = chunk
+    if int(before.sum()) != returns:
+        if b"\r\r" in chunk:
+            return None  # CR CR LF
+        raw = None
+        alone = np.setdiff1d(np.flatnonzero(octet == 0x0D), at[before] - 1, assume_unique=True)
+        order = np.argsort(np.concatenate([at, alone]), kind="stable")
+        at = np.concatenate([at, alone])[order]
+        before = np.concatenate([before, np.zeros(len(alone), np.bool_)])[order]
+        eol = np.concatenate([eol, np.full(len(alone), CR, np.uint8)])[order]
+    unended = not chunk.endswith((b"\n", b"\r"))
+    ends = at - np.arange(len(at)) - np.cumsum(before)
     data = chunk.translate(None, b"\r\n") if returns else chunk.replace(b"\n", b"")
     if unended:
         ends, eol = np.append(ends, len(data)), np.append(eol, np.uint8(NONE))
@@ -161,7 +169,7 @@ def _plain(chunk: bytes, first: int) -> Block | None:
     offsets[1:] = ends
     if len(ends) and int(np.diff(offsets).max()) > LONGEST:
         return None
-    return Block(data, offsets, eol, np.zeros(len(ends), np.uint8), first, chunk)
+    return Block(data, offsets, eol, np.zeros(len(ends), np.uint8), first, raw)
 
 
 def _careful(chunk: bytes, first: int, encoding: str) -> Block:
