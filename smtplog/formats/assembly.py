@@ -88,6 +88,7 @@ class Assembly:
         self._heading = heading
         self._quoted = np.array([role.has("quoted") for role in self.roles], np.bool_)
         self._raw = np.array([role.has("raw") for role in self.roles], np.bool_)
+        self._tail = np.array([role.has("tail") for role in self.roles], np.bool_)
         self._undoubled = np.array([role.has("undoubled") for role in self.roles], np.bool_)
         self._whole = np.array([role.has("whole") for role in self.roles], np.bool_)
         self._part = np.array([role.part for role in self.roles], np.bool_)
@@ -158,6 +159,8 @@ class Assembly:
             found, rule, done = _line_literals(found, rule, self._raw)
         slow = self._slow[rule] | (self._heading[rule] >= 0) | (self._cut[rule] & (found.eol == NONE))
         slow &= ~done
+        if self._tail.any():
+            slow &= ~self._whole_records(found, self._tail[rule])
         if self._octets is not None:
             slow |= (found.kind == GAP) | self._octets[0].concern(found) | self._octets[1].concern(found)
         if slow.any() or self._parts or self._octets is not None:
@@ -173,6 +176,27 @@ class Assembly:
             self._lost = bool(found.eol[np.flatnonzero(words)[0]] != CRLF)
         if self._lost:
             found.eol = np.where(words, np.uint8(CRLF), found.eol)
+
+    def _whole_records(self, found: Events, tailed: np.ndarray) -> np.ndarray:
+        """Which records end with their line: their last character is a blank, or a CR ended the line of the log before it,
+        which was the line's own. The mark is taken off; programs that show no CR write ``?``, ``^M`` or ``#015`` for it. Where
+        the first record, mostly a greeting, has none, the log was written again without CRs."""
+        done = tailed & (found.eol == CR)
+        at = np.flatnonzero(tailed & ~done)
+        lines = events.take(found.text, at)
+        mask, fields = events.extracted(lines, r"^(?P<TEXT>.*?)(?:\?|\^M|#015)? $")
+        at, before = at[mask], events.lengths(lines)[mask]
+        marked = done.copy()
+        marked[at] = before - events.lengths(fields["TEXT"]) > 1
+        if len(at):
+            found.text = events.replaced_at(found.text, at, fields["TEXT"])
+        done[at] = True
+        if self._lost is None and done.any():
+            self._lost = not marked[np.flatnonzero(done)[0]]
+        ends = np.where(marked | bool(self._lost), np.uint8(CRLF), np.uint8(LF))
+        found.eol = np.where(done, ends, found.eol)
+        found.flags = np.where(done, found.flags | AS_SENT, found.flags).astype(np.uint8)
+        return done
 
     # -- what a line leaves out
 
@@ -474,6 +498,11 @@ class _Lines:
 
     def _octets(self, i: int, text: str, role: Role) -> bytes:
         """The octets of a line of the log."""
+        if role.has("tail"):
+            octets = text.encode("latin-1", "replace") if self._flags[i] & FALLBACK else text.encode()
+            if self._flags[i] & AS_SENT:  # its mark is taken off already
+                return octets + (b"\r\n" if self._eol[i] == CRLF else b"\n")
+            return octets.removesuffix(b"+")
         if self._flags[i] & AS_SENT:  # a literal that is undone already
             return text.encode() + b"\r\n"
         if role.octets or not self._flags[i] & FALLBACK:

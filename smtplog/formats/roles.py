@@ -13,7 +13,7 @@ NAMES: tuple[str, ...] = (*KINDS, "said", "more", "clock", "wait")
 NAMES += ("heading_client", "heading_server", "heading_content", "heading_note")
 SUFFIXES: tuple[str, ...] = ("tls", "inferred", "active", "failed", "ok", "by_client", "by_server", "by_timeout")
 SUFFIXES += ("raw", "quoted", "hex", "base64", "part", "glued", "cut", "more", "undoubled", "whole", "nested", "open")
-SUFFIXES += ("sized", "outbound", "after", "kept")
+SUFFIXES += ("sized", "outbound", "after", "kept", "tail")
 
 
 def is_role(rule: str) -> bool:
@@ -40,6 +40,7 @@ class Role:
       side and session
     * ``kept``: the log keeps the line ends of the wire and adds a LF behind each chunk: a line that ends with LF alone goes on
       in the next of the same side and session; it names the side of the ``said_kept`` lines below it
+    * ``tail`` (behind ``part``): the last character is no text: a blank says that the line ends, ``+`` that it goes on
     * ``more``: stands only where a line of the same side and session came before, as a further line of a reply does; a
       heading between them is no such line (``content_more``: message text without a mark stands only between a 354 and the
       dot)
