@@ -21,7 +21,7 @@ from smtplog.consequences import readable, without_consequences
 from smtplog.findings import SEVERITIES, Finding, Hit, Marks, Rule, Severity, chosen
 from smtplog.model import Dialog, Exchange
 from smtplog.redact import mask, masking, redact
-from smtplog.script import excerpt
+from smtplog.script import Excerpts
 from smtplog.suspects import Cell, disorder, distinct, shapes
 
 #: On one line only the first of a pair fires (rules.md, Precedence).
@@ -111,7 +111,8 @@ def check(dialog: Dialog, rules: Iterable[Rule] | None = None, *, show_secrets: 
         return []
     shown = dialog if show_secrets else redact(dialog)
     hidden = None if show_secrets else masking(dialog)
-    return [_finding(each, dialog, shown, hidden) for each in judged]
+    excerpts = Excerpts(shown)
+    return [_finding(each, dialog, excerpts, hidden) for each in judged]
 
 
 def judge(dialog: Dialog, rules: tuple[Rule, ...]) -> list[Judged]:
@@ -400,7 +401,7 @@ def _judged(each: Rule, hit: Hit, dialog: Dialog, shifted: int | None) -> Judged
     return Judged(each, hit, line, severity, "low" if shifted is not None and line > shifted else "high")
 
 
-def _finding(judged: Judged, dialog: Dialog, shown: Dialog, hidden: re.Pattern[str] | None) -> Finding:
+def _finding(judged: Judged, dialog: Dialog, excerpts: Excerpts, hidden: re.Pattern[str] | None) -> Finding:
     each, hit, line = judged.rule, judged.hit, judged.line
     end_line = max(hit.end_line or line, line)
     return Finding(
@@ -414,7 +415,7 @@ def _finding(judged: Judged, dialog: Dialog, shown: Dialog, hidden: re.Pattern[s
         party=hit.party or each.party,
         confidence=judged.confidence,
         message=mask(hit.message, hidden),
-        excerpt=excerpt(shown, line, end_line, hit.column),
+        excerpt=excerpts.at(line, hit.column),
         advice=(hit.advice() if callable(hit.advice) else hit.advice) or each.advice,
         reference=each.reference,
         column=hit.column,

@@ -47,8 +47,8 @@ def redact(dialog: Dialog) -> Dialog:
 def secrets(dialog: Dialog) -> frozenset[str]:
     """The secrets of a session: AUTH answers as sent, what they decode to, and the passwords in them."""
     found: set[str] = set()
-    for exchange in dialog.exchanges:
-        for value in _answers(exchange, dialog):
+    for exchange, broken in zip(dialog.exchanges, _after_broken_auth(dialog.exchanges), strict=True):
+        for value in _answers(exchange, broken):
             found |= meanings(value)
     return frozenset(found)
 
@@ -74,27 +74,31 @@ def _is_auth(exchange: Exchange) -> bool:
     return exchange.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE")
 
 
-def _answers(exchange: Exchange, dialog: Dialog) -> Iterator[str]:
+def _answers(exchange: Exchange, broken: bool) -> Iterator[str]:
     command = exchange.command or ""
     if exchange.verb in ("AUTH", "X-EXPS"):
         yield exchange.argument.partition(" ")[2].strip()
-    elif exchange.verb == "AUTH-RESPONSE" or _after_broken_auth(exchange, dialog.exchanges):
+    elif exchange.verb == "AUTH-RESPONSE" or broken:
         yield command.strip()
 
 
-def _after_broken_auth(exchange: Exchange, exchanges: tuple[Exchange, ...]) -> bool:
-    """A line that is no command and follows AUTH though the log lost the 334 between them, or is answered as AUTH is."""
-    if exchange.command is None or not exchange.odd or " " in exchange.command.strip() or reference.verb(exchange.verb):
-        return False
-    if exchange.reply is not None and exchange.reply.code in _AUTH_REPLIES:
-        return True
-    at = next((i for i, each in enumerate(exchanges) if each is exchange), 0)
-    for before in reversed(exchanges[:at]):
-        if before.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE"):
-            return before.severity in (0, 3) or before.reply is None or at - exchanges.index(before) < 3
-        if not before.odd or reference.verb(before.verb):
-            return False
-    return False
+def _after_broken_auth(exchanges: tuple[Exchange, ...]) -> list[bool]:
+    """Which lines are no command and follow AUTH though the log lost the 334 between them, or are answered
+    as AUTH is."""
+    found = []
+    auth: int | None = None  # the last AUTH with nothing but such lines since
+    for i, exchange in enumerate(exchanges):
+        known = reference.verb(exchange.verb) is not None
+        alone = exchange.command is not None and exchange.odd and " " not in exchange.command.strip() and not known
+        owes = exchange.reply is not None and exchange.reply.code in _AUTH_REPLIES
+        if auth is not None:
+            owes |= exchanges[auth].severity in (0, 3) or i - auth < 3
+        found.append(alone and owes)
+        if _is_auth(exchange):
+            auth = i
+        elif not exchange.odd or known:
+            auth = None
+    return found
 
 
 def _decoded(value: str) -> Iterator[str]:
@@ -114,13 +118,13 @@ def _decoded(value: str) -> Iterator[str]:
 
 
 def _auth_masked(exchanges: tuple[Exchange, ...]) -> Iterator[Exchange]:
-    for exchange in exchanges:
+    for exchange, broken in zip(exchanges, _after_broken_auth(exchanges), strict=True):
         value = exchange.argument.partition(" ")[2].strip() if exchange.verb in ("AUTH", "X-EXPS") else ""
         if value and not _ALREADY.match(value):
             head, _, _ = (exchange.command or "").partition(value)
             argument = exchange.argument.partition(" ")[0]
             yield replace(exchange, command=head + MASK, argument=f"{argument} {MASK}")
-        elif exchange.verb == "AUTH-RESPONSE" or _after_broken_auth(exchange, exchanges):
+        elif exchange.verb == "AUTH-RESPONSE" or broken:
             kept = exchange.command is None or _ALREADY.match(exchange.command.strip())
             yield exchange if kept else replace(exchange, command=MASK, argument="", verb=_verb(exchange))
         else:

@@ -8,9 +8,11 @@ and no implied line end. ``C?: `` is a command that the log does not hold. ``*: 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 from smtplog.model import Dialog, Exchange, Reply
 
@@ -155,25 +157,36 @@ def show(dialog: Dialog) -> str:
     return "\n".join(lines) + "\n"
 
 
-def excerpt(dialog: Dialog, line: int, end_line: int, column: int | None = None) -> str:
-    """The lines of a dialog around a place of its log, a marker under the fault."""
-    lines = [each for each in script(dialog) if not each.text.startswith("*: connect") or each.line == line]
-    at = next((i for i, each in enumerate(lines) if each.line >= line), len(lines) - 1)
-    if not lines:
-        return ""
-    same = [
-        i for i in range(at, len(lines)) if lines[at].exchange is not None and lines[i].exchange == lines[at].exchange
-    ]
-    last = min(max([at, *same]), at + 5)
-    shown: list[str] = []
-    for i in range(max(at - 2, 0), min(last + 1, len(lines))):
-        if i == at:
-            shown += _marked(lines[i].text, column)
-        else:
-            shown.append(_cut(lines[i].text))
-    return "\n".join(shown)
+class Excerpts:
+    """The lines of a dialog around places of its log, a marker under the fault."""
+
+    def __init__(self, dialog: Dialog) -> None:
+        self._all = script(dialog)
+        self._said = [each for each in self._all if not each.text.startswith("*: connect")]
+        self._opened = {each.line for each in self._all if each.text.startswith("*: connect")}
+        self._reached = {
+            id(lines): list(accumulate((each.line for each in lines), max)) for lines in (self._all, self._said)
+        }
+
+    def at(self, line: int, column: int | None = None) -> str:
+        """Two lines before, the faulty one with the marker under it, and what belongs to the same exchange, five lines at most."""
+        lines = self._all if line in self._opened else self._said
+        if not lines:
+            return ""
+        at = min(bisect_left(self._reached[id(lines)], line), len(lines) - 1)
+        near = range(at, min(at + _MORE + 1, len(lines)))
+        exchange = lines[at].exchange
+        same = [i for i in near if exchange is not None and lines[i].exchange == exchange]
+        shown: list[str] = []
+        for i in range(max(at - 2, 0), max([at, *same]) + 1):
+            if i == at:
+                shown += _marked(lines[i].text, column)
+            else:
+                shown.append(_cut(lines[i].text))
+        return "\n".join(shown)
 
 
+_MORE = 5  # lines after the faulty one
 _WIDTH = 160  # characters of a line in an excerpt
 _SPELLED = re.compile(r"\\x[0-9a-f]{2}|\\.|.", re.DOTALL)
 

@@ -28,7 +28,7 @@ from smtplog.reports import FORMATS
 from smtplog.reports import book as chapters
 from smtplog.reports.sarif import plain, uri
 from smtplog.reports.text import in_cells, is_marker, windowed
-from smtplog.script import escaped, excerpt
+from smtplog.script import Excerpts, escaped
 from tests.conftest import TRANSCRIPTS, samples
 from tests.sarif import SCHEMA
 from tests.test_cli import smtplog
@@ -234,7 +234,7 @@ def test_the_marker_is_under_the_fault(
     (dialog,) = read(path, input_format="cs-dialog")
     assert dialog.exchanges[0].command == command
     fault = command[column - 1]
-    _, shown, mark, _ = excerpt(dialog, 2, 2, column).split("\n")
+    _, shown, mark, _ = Excerpts(dialog).at(2, column).split("\n")
     assert len(shown) <= 160 and shown.startswith("C")
     spelled = fault if shown[2] == " " else escaped("a" + fault + "a")[1:-1]
     under = shown[mark.index("^") :]

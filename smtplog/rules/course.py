@@ -5,16 +5,18 @@ before it, and what the client knew when it said it. No rule is registered here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from functools import cache
+from functools import cache, wraps
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from smtplog import speech, states
 from smtplog.findings import Hit
 from smtplog.model import Dialog, Event, Exchange
 from smtplog.suspects import FIRST_AFTER_TLS
+
+_T = TypeVar("_T")
 
 #: Every verb that the state table knows as a command line.
 VERBS = frozenset(verb for verbs in states.ALLOWED.values() for verb in verbs) - {".", "AUTH-RESPONSE", "BDAT LAST"}
@@ -29,6 +31,22 @@ _NOT_UNDERSTOOD = (500, 501, 502, 503)
 _SHOWN = 6  # verbs in "legal here: …"; the rest is an ellipsis
 _HEADER_FIELD = re.compile(r"[!-9;-~]+:([ \t]|$)")  # RFC 5322 section 3.6.8, and the space that everybody writes
 _LAST = re.compile(r"(?i:LAST)\b")
+
+
+def of_dialog(function: Callable[[Dialog], _T]) -> Callable[[Dialog], _T]:
+    """What a function says of a dialog, kept for the dialog it was last asked about: rules ask for every exchange of it."""
+    kept: list[tuple[Dialog, _T]] = []
+
+    @wraps(function)
+    def asked(dialog: Dialog) -> _T:
+        for known, said in kept:
+            if known is dialog:
+                return said
+        said = function(dialog)
+        kept[:] = [(dialog, said)]
+        return said
+
+    return asked
 
 
 def verb_of(exchange: Exchange) -> str:
@@ -71,9 +89,12 @@ def is_said(exchange: Exchange) -> bool:
 def group_start(dialog: Dialog, index: int) -> int:
     """The first exchange of the pipelined group that an exchange belongs to (RFC 2920): the client had read the replies
     to all before that one, and to none from there on."""
-    while index and dialog.exchanges[index].pipelined:
-        index -= 1
-    return index
+    return max(_unpipelined(dialog)[index + 1], 0)
+
+
+@of_dialog
+def _unpipelined(dialog: Dialog) -> list[int]:
+    return _last_before(not each.pipelined for each in dialog.exchanges)
 
 
 #: Nobody reads a reply and answers it in less; a server logs the commands of one group so, each when it comes to it.
@@ -98,10 +119,22 @@ def _follows_at_once(before: Exchange, after: Exchange) -> bool:
 def origin(dialog: Dialog, index: int) -> int:
     """Why no transaction, or this one, is open before an exchange: the last MAIL, whatever its answer, or the last
     command that ended a transaction; -1 where nothing did."""
-    for i in range(index - 1, -1, -1):
-        if dialog.exchanges[i].verb in states.MAIL or after(dialog.exchanges[i]).transaction == "none":
-            return i
-    return -1
+    return _origins(dialog)[index]
+
+
+@of_dialog
+def _origins(dialog: Dialog) -> list[int]:
+    """For each exchange, and the end, the last one before it that began or ended a transaction; -1 where none did."""
+    moves = (each.verb in states.MAIL or after(each).transaction == "none" for each in dialog.exchanges)
+    return _last_before(moves)
+
+
+def _last_before(marks: Iterable[bool]) -> list[int]:
+    """For each item, and the end, the position of the last marked one before it; -1 where there is none."""
+    found = [-1]
+    for i, marked in enumerate(marks):
+        found.append(i if marked else found[-1])
+    return found
 
 
 def ends_message(dialog: Dialog, index: int) -> bool:
@@ -158,15 +191,31 @@ def knows_hello(dialog: Dialog, index: int) -> bool:
 
 def _told(dialog: Dialog, index: int, thing: str) -> bool:
     gap = max((event.before for event in dialog.events if event.kind == "gap" and event.before <= index), default=-1)
-    for i in range(index - 1, max(gap, 0) - 1, -1):
+    i = (_hello_moves if thing == "hello" else _transaction_moves)(dialog)[index]
+    if i >= max(gap, 0):
         exchange = dialog.exchanges[i]
-        if getattr(after(exchange), thing) is not None:
-            while i > 0 and exchange.line is not None and dialog.exchanges[i - 1].line == exchange.line:
-                i -= 1  # LMTP answers one command several times
-            return not _refused_out_of_order(dialog.exchanges[i])
-        if exchange.reply is None and verb_of(exchange) in _MOVING[thing]:
-            return False
+        if getattr(after(exchange), thing) is None:
+            return False  # its answer is not in the log
+        while i > 0 and exchange.line is not None and dialog.exchanges[i - 1].line == exchange.line:
+            i -= 1  # LMTP answers one command several times
+        return not _refused_out_of_order(dialog.exchanges[i])
     return gap < 0 and starts_with_connection(dialog)
+
+
+@of_dialog
+def _hello_moves(dialog: Dialog) -> list[int]:
+    return _last_before(_may_move(each, "hello") for each in dialog.exchanges)
+
+
+@of_dialog
+def _transaction_moves(dialog: Dialog) -> list[int]:
+    return _last_before(_may_move(each, "transaction") for each in dialog.exchanges)
+
+
+def _may_move(exchange: Exchange, thing: str) -> bool:
+    """Whether an exchange told something of the state, or lacks the answer that would have."""
+    unknown = exchange.reply is None and verb_of(exchange) in _MOVING[thing]
+    return unknown or getattr(after(exchange), thing) is not None
 
 
 def _refused_out_of_order(exchange: Exchange) -> bool:

@@ -10,7 +10,7 @@ from smtplog import reference
 from smtplog.batches import Batch
 from smtplog.findings import Hit, Severity, rule
 from smtplog.model import Dialog, Exchange
-from smtplog.rules.course import after, closed, commands, group_start, hit, knows_hello, session_end, verb_of
+from smtplog.rules.course import after, closed, commands, group_start, hit, knows_hello, of_dialog, session_end, verb_of
 from smtplog.states import HELLO
 
 #: Commands that must end their group (RFC 2920 section 3.1), and STARTTLS (RFC 3207 section 4).
@@ -126,16 +126,22 @@ def _hello_said(dialog: Dialog, index: int) -> bool:
 
 def _severity(dialog: Dialog, group: int) -> Severity | None:
     """Error where the server refused the group for it, or hung up."""
-    answers = [each.reply for each in dialog.exchanges[group:] if each.reply]
-    refused = any(
-        reply.code in (503, 554) and ("pipelin" in words or "synchroni" in words)
-        for reply in answers
-        for words in (" ".join(reply.text).lower(),)
-    )
-    refused |= any(each.pipelined and each.reply and each.reply.code in (503, 554) for each in dialog.exchanges[group:])
+    refused = _last_refusal(dialog) >= group
     end = closed(dialog)
     left = end is not None and end.text == "server" and not any(each.verb == "QUIT" for each in dialog.exchanges)
     return "error" if refused or left else None
+
+
+@of_dialog
+def _last_refusal(dialog: Dialog) -> int:
+    """The last exchange that the server refused because of its group; -1 where it did not."""
+    found = -1
+    for i, exchange in enumerate(dialog.exchanges):
+        if exchange.reply is not None and exchange.reply.code in (503, 554):
+            words = " ".join(exchange.reply.text).lower()
+            if exchange.pipelined or "pipelin" in words or "synchroni" in words:
+                found = i
+    return found
 
 
 @rule(

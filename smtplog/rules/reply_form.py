@@ -200,10 +200,11 @@ def multiline_not_terminated(dialog: Dialog) -> Iterator[Hit]:
 
     Reference: RFC 5321 4.2.1
     """
+    commands = (e.line or 0 for e in dialog.exchanges if e.command is not None)
+    last = max([*commands, *(reply.line for reply in _replies(dialog))], default=0)
     for reply in _replies(dialog):
         coded = [raw for raw in reply.raw if speech.code_of(raw)]
-        more = any(e.command is not None and (e.line or 0) > reply.end_line for e in dialog.exchanges)
-        more |= any(other.line > reply.end_line for other in _replies(dialog))
+        more = last > reply.end_line
         more |= any(event.kind == "closed" and event.line >= reply.end_line for event in dialog.events)
         if coded and coded[-1][3:4] == "-" and more and not _is_abridged(dialog, reply):
             yield Hit(
