@@ -483,3 +483,33 @@ def longest_group(part: Play) -> int:
             length = length + 1 if turn.pipelined else 1
             longest = max(longest, length)
     return longest
+
+
+def test_a_log_that_begins_behind_auth_is_sent_with_its_auth(
+    replay: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "*: at 2026-10-19T00:00:31+00:00\nC: YW5uYQ==\nS: 334 UGFzc3dvcmQ6\nC: b2xkLXNlY3JldA==\nS: 235 OK\nC: QUIT\nS: 221 Bye\n"
+    log = written(tmp_path, text)
+    monkeypatch.setenv("SMTPLOG_PASSWORD", SECRET)
+    with stand_in(log=log) as port:
+        ran = replay(log, port, "--output-format", "json")
+    assert ran.returncode == 0, ran.stdout
+    assert "YW5uYQ" not in ran.stdout and "b2xk" not in ran.stdout and "old-secret" not in ran.stdout
+
+
+def test_user_and_password_are_asked_for_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    monkeypatch.delenv("SMTPLOG_PASSWORD", raising=False)
+    monkeypatch.delenv("SMTPLOG_USER", raising=False)
+    log = written(tmp_path, LOGINS["login"])
+    with aiosmtpd() as port:
+        words = ["-m", "smtplog", "replay", str(log), "--to", f"127.0.0.1:{port}"]
+        child = pexpect.spawn(sys.executable, words, timeout=LIMIT, encoding="utf-8", dimensions=(60, 120))
+        child.expect("Log in as")
+        child.sendline("anna")
+        child.expect("Password of anna")
+        child.waitnoecho()
+        child.sendline(SECRET)
+        child.expect(pexpect.EOF)
+        child.wait()
+    assert child.exitstatus == 0 and "The same: 7 answers" in child.before and SECRET not in child.before

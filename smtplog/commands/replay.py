@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import typing
@@ -123,6 +124,12 @@ def command(
     plays = [part for each in transcript if (dialog is None or each.id == dialog) and (part := play(each)).turns]
     if not plays:
         raise _nothing(transcript, dialog)
+    if (
+        how.credentials is None
+        and sys.stdin.isatty()
+        and any("secret" in turn.made_up for each in plays for turn in each.turns)
+    ):
+        how = dataclasses.replace(how, credentials=_asked())
     leave(finished(transcript, _against(plays, how, output_format, output, yes=yes)))
 
 
@@ -193,15 +200,20 @@ def _credentials(user: str | None) -> Credentials | None:
     return from_environment(user, ask if sys.stdin.isatty() else None)
 
 
+def _asked() -> Credentials | None:
+    """Who logs in where the log masks who did."""
+    what = "The log masks its secrets. Log in as (nothing: without AUTH)"
+    user = str(typer.prompt(what, default="", show_default=False, err=True)).strip()
+    return _credentials(user) if user else None
+
+
 def _against(plays: list[Play], how: Again, output_format: str, output: Path | None, *, yes: bool) -> int:
     """Send them, tell what differs; the exit code."""
-    from dataclasses import replace
-
     from smtplog.replay import against, wire
     from smtplog.reports import outcomes
 
     loopback = wire.is_loopback(how.to.host)
-    how = replace(how, deliver=how.deliver or loopback)
+    how = dataclasses.replace(how, deliver=how.deliver or loopback)
     plays = against.prepared(plays, how)
     if not loopback and not yes:
         _ask(plays, how)

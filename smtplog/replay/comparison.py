@@ -101,7 +101,7 @@ def outcome(client: Client, *, show_secrets: bool = False) -> Outcome:
             result = "nothing to compare"
         else:
             result = "same" if heard.same else "different" if given is not None else "no answer"
-        command = _command(heard.turn, show_secrets)
+        command = redact.mask(_command(heard.turn, show_secrets), pattern)
         delay = heard.turn.delay or None
         stand_ins = tuple(sorted(heard.turn.made_up))
         row = Row(
@@ -124,7 +124,7 @@ def _unplayed(client: Client, hidden: Any, show_secrets: bool) -> Iterator[Row]:
     for turn in client.unplayed():
         yield Row(
             turn.line,
-            _command(turn, show_secrets),
+            hidden(_command(turn, show_secrets)),
             hidden(_text(turn.reply)),
             None,
             turn.delay or None,

@@ -7,7 +7,7 @@ the middle — is played as a stand-in, and the turn says so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from smtplog import redact, speech, states
@@ -71,12 +71,23 @@ class Play:
 
 def play(dialog: Dialog) -> Play:
     """The turns of a dialog. Secrets are sent as the dialog has them: read it with ``show_secrets`` to play them."""
+    dialog = _with_its_auth(dialog)
     exchanges = dialog.exchanges
     tls_at_once = bool(exchanges and exchanges[0].tls) or any(
         event.kind == "tls" and event.before == 0 and event.text != "failed" for event in dialog.events
     )
     ends = {"quit": "server", "closed-by-server": "server", "timeout": "server"}
     return Play(dialog, tuple(_turns(dialog)), tls_at_once, ends.get(dialog.end, "client"))
+
+
+def _with_its_auth(dialog: Dialog) -> Dialog:
+    """A log that begins behind AUTH begins with an answer to it, whatever word that looks like."""
+    first = dialog.exchanges[0] if dialog.exchanges else None
+    if first is None or first.command is None or first.reply is None or first.reply.code != 334:
+        return dialog
+    if first.verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE"):
+        return dialog
+    return replace(dialog, exchanges=(replace(first, verb="AUTH-RESPONSE", argument=""), *dialog.exchanges[1:]))
 
 
 def _turns(dialog: Dialog) -> Iterator[Turn]:
@@ -94,6 +105,9 @@ def _turns(dialog: Dialog) -> Iterator[Turn]:
         now = greeting.time or now
     elif exchanges and exchanges[0].command is not None:  # the log lacks it; no client speaks before it
         yield Turn(None, None, "", None, reply_for(""), made_up=frozenset(["reply"]))
+    if exchanges and exchanges[0].verb == "AUTH-RESPONSE":  # the log begins behind its AUTH
+        begun = frozenset(("command", "reply"))
+        yield Turn(None, None, "AUTH", b"AUTH LOGIN" + CRLF, reply_for("AUTH", "LOGIN"), made_up=begun)
     for i, exchange in enumerate(exchanges):
         pause = _seconds(now, exchange.time)
         now = exchange.time or now
