@@ -68,9 +68,16 @@ def keywords(text: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def is_cut(text: tuple[str, ...]) -> bool:
-    """Whether a log tells less of an EHLO reply than was said: its code alone, the first line with ``...`` behind it, or how
-    many extensions there are."""
-    return len(text) <= 1 and (not text or _LEFT_OUT.search(text[0]) is not None)
+    """Whether a log tells less of an EHLO reply than was said: its code alone, the first line with ``...`` behind it, how
+    many extensions there are, or the last line alone: a keyword where the name of the server stands (RFC 5321 section
+    4.1.1.1)."""
+    if len(text) > 1:
+        return False
+    return (
+        not text
+        or _LEFT_OUT.search(text[0]) is not None
+        or reference.extension(text[0].split(" ")[0].upper()) is not None
+    )
 
 
 def _unfolded(line: str) -> list[str]:
