@@ -106,7 +106,7 @@ class Assembly:
         self._late = np.array([role.name == "wait" and role.has("after") for role in self.roles], np.bool_)
         self._wire = any(role.octets for role in self.roles)
         shows = self._sizes is not None or any(role.part or role.has("kept") for role in self.roles)
-        dotted = self._sizes is not None or bool(self._kept.any())
+        dotted = self._sizes is not None or bool((self._kept | (self._cut & self._is_said)).any())
         self._octets = (Chunks(), Sealed(dotted=dotted)) if shows else None
         self._clock = NO_TIME
         self._side = NOTE  # of the last heading
@@ -152,7 +152,8 @@ class Assembly:
             at = np.flatnonzero(keep)
             found, rule = found.take(at), rule[at]
         if self._wire:
-            implied = ~self._slow[rule] & np.isin(found.kind, (CLIENT, SERVER, CONTENT))
+            cut = self._cut[rule] & (found.eol == NONE)
+            implied = ~self._slow[rule] & ~cut & np.isin(found.kind, (CLIENT, SERVER, CONTENT))
             found.eol = np.where(implied, np.uint8(CRLF), found.eol)
         done = np.zeros(len(rule), np.bool_)
         if self._raw.any():
