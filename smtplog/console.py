@@ -231,7 +231,7 @@ class Console:
         if line != again or not again:
             found = conversation.before(meant)
             if found:
-                self.shown.found(found, meant if meant == line else None)
+                self.shown.found(found, conversation.hidden(line) if meant == line else None)
             asked = any(SEVERITIES.index(each.severity) >= _ASKED for each in found)
             if asked and self.careful:
                 self.held_back = True

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,24 @@ def test_a_server_that_misbehaves_ends_in_time(serve: Callable[[socket.socket], 
         talked(proxy.port, b"STARTTLS\r\n" if serve is no_tls else b"EHLO client.example.org\r\n")
     assert time.monotonic() - began < LIMIT and len(told) == 1
     assert log.read_text().splitlines()[-1].startswith("*: close")
+
+
+def test_tls_from_the_first_octet(tmp_path: Path) -> None:
+    tls = ephemeral("localhost")[0]
+
+    def serve(connection: socket.socket) -> None:
+        with tls.wrap_socket(connection, server_side=True) as secured:
+            secured.sendall(b"220 mx.example.net ESMTP\r\n")
+            while secured.recv(100):
+                secured.sendall(b"221 2.0.0 Bye\r\n")
+
+    with misbehaving(serve) as port:
+        how = replace(between(port, tmp_path / "log"), implicit_tls=True)
+        with Proxy(Address("127.0.0.1", 0), how) as proxy:
+            client = smtplib.SMTP_SSL("127.0.0.1", proxy.port, context=any_certificate(), timeout=LIMIT)
+            assert client.quit()[0] == 221
+    (dialog,) = dialogs(tmp_path / "log")
+    assert dialog.end == "quit" and dialog.exchanges[0].tls
 
 
 def test_nobody_behind_the_proxy_is_told(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from smtplog.replay.conversation import Conversation, nobody
 from smtplog.replay.credentials import Credentials
 from smtplog.replay.recording import Recording, TelnetLog
 from smtplog.replay.so_far import SoFar
+from smtplog.replay.standing import Standing
 from smtplog.replay.wire import Address, connect, for_clients
 from tests.live import LIMIT, PASSWORD, USER, Mailbox, mailbox
 from tests.misbehaving import ALL, early, misbehaving, no_tls
@@ -144,6 +145,19 @@ def test_a_log_in_by_hand_is_masked_wherever_it_is_said_again(box: Mailbox) -> N
     session = held(box.port, [*lines[:-1], f"NOOP {PASSWORD}", "QUIT"])
     assert session.conversation.standing.authenticated
     assert PASSWORD not in session.log and encoded[1] not in session.log and "NOOP ********" in session.log
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_answers_to_an_auth_that_failed_are_masked(box: Mailbox, terminal: bool) -> None:
+    answer = base64.b64encode(PASSWORD.encode()).decode()
+    lines = ["EHLO client.example.org", "AUTH LOGIN"]  # TLS is asked for first
+    with_faults = [*lines, f"AUTH PLAIN {PASSWORD}!", "", answer, "", "QUIT"]
+    session = held(box.port, with_faults, terminal=terminal)
+    for shown in (session.log, session.screen):
+        assert answer not in shown and PASSWORD not in shown
+    standing = Standing()
+    standing.said("AUTH")
+    assert standing.is_secret(answer) and not standing.is_secret("QUIT") and not standing.is_secret("MAIL FROM:<>")
 
 
 def test_no_password_is_sent_in_clear_by_the_helper(box: Mailbox) -> None:

@@ -257,7 +257,7 @@ class Conversation(Speaker):
             yield from self._close()
             return b""
         self._last = reply
-        self.screen.heard(shown(reply), verb)
+        self.screen.heard(shown(self.recording.hidden(reply)), verb)
         if self.standing.closing:
             yield Wait(_FAREWELL)
             yield from self._glanced()
@@ -280,7 +280,7 @@ class Conversation(Speaker):
         while self._framing.octets and (reply := self._framing.reply()) is not None:
             self.recording.server(reply)
             self.standing.answered(reply)
-            self.screen.heard(shown(reply), "")
+            self.screen.heard(shown(self.recording.hidden(reply)), "")
         if not came:
             self.gone = True
             self.recording.server(self._framing.take(1 << 16))

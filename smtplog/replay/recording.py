@@ -49,7 +49,7 @@ class Recording:
                 self._remember(shown(line).strip())
                 self._said("C", masked(shown(line).rstrip()).encode() + b"\r\n")
             else:
-                self._said("C", self._hidden(line))
+                self._said("C", self.hidden(line))
 
     def server(self, octets: bytes) -> None:
         """Lines that the server sent."""
@@ -57,7 +57,7 @@ class Recording:
             self._time()
         for line in _lines(octets):
             self._heard = shown(line).strip()
-            self._said("S", self._hidden(line))
+            self._said("S", self.hidden(line))
 
     def _remember(self, line: str) -> None:
         """A secret that was said; the name of a user is none."""
@@ -66,7 +66,8 @@ class Recording:
             by_length = sorted(self._secrets, key=len, reverse=True)
             self._pattern = re.compile(b"|".join(map(re.escape, by_length))) if by_length else None
 
-    def _hidden(self, line: bytes) -> bytes:
+    def hidden(self, line: bytes) -> bytes:
+        """Some octets with the secrets that were said in this session masked."""
         return self._pattern.sub(redact.MASK.encode(), line) if self._pattern else line
 
     def _said(self, side: str, line: bytes) -> None:
@@ -109,7 +110,7 @@ class TelnetLog(Recording):
 
 @dataclass(slots=True)
 class Copies(Recording):
-    """Hands everything on to several recordings."""
+    """Hands everything on to several recordings; the first says what is a secret."""
 
     to: tuple[Recording, ...] = ()
 
@@ -127,6 +128,10 @@ class Copies(Recording):
         """To each of them."""
         for each in self.to:
             each.server(octets)
+
+    def hidden(self, line: bytes) -> bytes:
+        """As the first of them has it."""
+        return self.to[0].hidden(line) if self.to else line
 
 
 def _lines(octets: bytes) -> list[bytes]:

@@ -11,6 +11,8 @@ from smtplog.dialogs import END_OF_DATA
 from smtplog.replay.credentials import prompt_of
 from smtplog.replay.framing import code_of, shown
 
+_AUTH = ("AUTH", "X-EXPS", "AUTH-RESPONSE")
+
 
 @dataclass(slots=True)
 class Standing:
@@ -27,6 +29,7 @@ class Standing:
     in_auth: bool = False  #: a 334 came: the client owes an answer
     waiting: deque[str] = field(default_factory=deque)  #: verbs that are not answered yet
     due: int = 0  #: replies to the end of data that come after the next one (LMTP)
+    _auth_failed: bool = False  #: AUTH was refused, and no command was said since
     _connected: bool = False  #: the first reply came
 
     @property
@@ -71,6 +74,7 @@ class Standing:
     def said(self, verb: str) -> None:
         """The client sent this command, or the end of data."""
         self.waiting.append(verb)
+        self._auth_failed = self._auth_failed and reference.verb(verb) is None
         if verb == "AUTH-RESPONSE":
             self.in_auth = False
         if verb == END_OF_DATA:
@@ -96,6 +100,8 @@ class Standing:
         if verb in ("EHLO", "LHLO") and code // 100 == 2:
             text = tuple(speech.words_of(line) for line in shown(reply).splitlines())
             self.extensions = negotiated.keywords(text)
+        if verb in _AUTH:
+            self._auth_failed = code // 100 in (4, 5)
         self._move(states.after(verb, code))
         return verb
 
@@ -111,11 +117,14 @@ class Standing:
         self.closing = self.closing if after.closing is None else after.closing
 
     def is_secret(self, line: str) -> bool:
-        """Whether a client line, not told yet, gives away a secret: an AUTH answer, an AUTH command with one."""
+        """Whether a client line, not told yet, gives away a secret: an AUTH command with one, an answer to AUTH, also one that
+        did not wait for its 334 or comes although AUTH was refused."""
         verb, argument = speech.split(line)
-        if self.in_auth:
-            return not redact.hidden(line.strip())
-        return verb in ("AUTH", "X-EXPS") and not redact.hidden(argument.partition(" ")[2].strip())
+        if verb in ("AUTH", "X-EXPS") and not self.in_auth:
+            return not redact.hidden(argument.partition(" ")[2].strip())
+        early = self._auth_failed or any(each in _AUTH for each in self.waiting)
+        answer = self.in_auth or (early and " " not in line.strip() and reference.verb(verb) is None)
+        return answer and not redact.hidden(line.strip())
 
 
 def masked(line: str) -> str:
