@@ -73,6 +73,7 @@ def commands(dialog: Dialog, *, beyond_quit: bool = False) -> Iterator[tuple[int
             yield i, exchange
 
 
+@of_dialog
 def session_end(dialog: Dialog) -> int:
     """The number of exchanges up to and with the first QUIT that was not refused; all, where there is none."""
     for i, exchange in enumerate(dialog.exchanges):
@@ -236,6 +237,7 @@ def in_doubt(dialog: Dialog, index: int) -> bool:
     return any(event.kind == "gap" and event.before == index for event in dialog.events)
 
 
+@of_dialog
 def closed(dialog: Dialog) -> Event | None:
     """How the log says that the connection ended."""
     return next((event for event in dialog.events if event.kind == "closed"), None)
@@ -247,11 +249,13 @@ def is_dark(dialog: Dialog) -> bool:
     return (end > 0 and after(dialog.exchanges[-1]).tls is True) or in_doubt(dialog, end)
 
 
+@of_dialog
 def quits(dialog: Dialog) -> bool:
     """Whether the client said QUIT, answered or not."""
     return any(exchange.verb == "QUIT" for exchange in dialog.exchanges)
 
 
+@of_dialog
 def was_told_to_go(dialog: Dialog) -> bool:
     """Whether the server ended the session with 421 (RFC 5321 section 3.8)."""
     return any(exchange.reply is not None and exchange.reply.code == 421 for exchange in dialog.exchanges)
@@ -271,6 +275,7 @@ def counts_replies(dialog: Dialog) -> bool:
 # -- message text that the server took for commands
 
 
+@of_dialog
 def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
     """First and last exchange of each run of message text after a DATA without 354."""
     found = []
@@ -283,6 +288,7 @@ def rejected_texts(dialog: Dialog) -> list[tuple[int, int]]:
     return found
 
 
+@of_dialog
 def spilled_texts(dialog: Dialog) -> list[tuple[int, int]]:
     """First and last exchange of each run of message text after an end of data, or after a chunk, that the client did not
     mean to be one: no commands, refused as such, and ended by a dot of their own or sent before the reply to that end."""
