@@ -168,8 +168,8 @@ class Client(Speaker):
             return "no 334: the answer was not sent"
         if standing.in_auth and turn.verb != "AUTH-RESPONSE":
             return "the server waits for an answer to AUTH"
-        if turn.verb in ("AUTH", "X-EXPS") and not standing.tls and self._was_tls(turn):
-            return "recorded under TLS: no secret is sent without it"
+        if turn.verb in ("AUTH", "X-EXPS", "DATA", "BDAT") and not standing.tls and self._was_tls(turn):
+            return "recorded under TLS: neither secret nor message text is sent without it"
         if standing.transaction == "data" and turn.verb not in (END_OF_DATA, "AUTH-RESPONSE") and not self._waiting:
             return "the server waits for message text"
         return ""
