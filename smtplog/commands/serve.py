@@ -57,6 +57,7 @@ def command(
     any_host: Annotated[bool, typer.Option("--any-host", help="Listen on an address that is not loopback.")] = False,
 ) -> None:
     """Answer as the server of a log did: for clients under test, for teaching, for a cassette."""
+    import signal
     import threading
 
     from smtplog.replay import faults, wire
@@ -88,6 +89,7 @@ def command(
 
         conduct = replace(conduct, tls=ephemeral("localhost", "127.0.0.1", "::1")[0])
     page, enough, served = Page(), threading.Event(), 0
+    signal.signal(signal.SIGTERM, lambda *_: enough.set())
 
     def told(session: Session) -> None:
         nonlocal served
@@ -132,6 +134,6 @@ def _tell(page: Page, session: Session) -> None:
     if server.ended:
         words.append(server.ended)
     page.line(printable("; ".join(words)))
-    for line in server.misses[:5]:
-        page.line(page.paint(f"   not recorded: {printable(line)[:100]}", "yellow"))
+    for miss in server.misses[:5]:
+        page.line(page.paint(f"   not recorded: {printable(miss.line)[:100]}; {printable(miss.why)[:200]}", "yellow"))
     page.flush()

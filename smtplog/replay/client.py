@@ -183,7 +183,7 @@ class Client(Speaker):
         """Wait for every reply that is due."""
         while self._waiting and not self.gone:
             heard, asked = self._waiting[0]
-            reply = yield from self.hear(heard.turn.verb, heard.turn.reply)
+            reply = yield from self.hear(heard.turn.verb, heard.turn.reply if self.level == "exact" else None)
             self._waiting.popleft()
             if reply is None:
                 self._lost(heard)

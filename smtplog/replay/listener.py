@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import ssl
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from smtplog.replay.wire import Address, Wire
 
 #: So many sessions are held at once; further ones wait to be accepted.
 MOST_SESSIONS = 500
+_GRACE = 0.5  # seconds in which sessions may end by themselves once nobody listens any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,14 @@ class Session:
     number: int  #: from 1
     peer: str
     server: Server
+
+
+class _Nowhere(io.StringIO):
+    """Keeps nothing of what is written to it."""
+
+    def write(self, text: str) -> int:
+        """Let it go."""
+        return len(text)
 
 
 class Port(ABC):
@@ -79,8 +90,15 @@ class Port(ABC):
         self._socket.close()
         if self._thread.is_alive():
             self._thread.join()
+        until = time.monotonic() + _GRACE
+        for thread in list(self._held):
+            thread.join(max(until - time.monotonic(), 0.0))
+        self._hang_up()
         for thread in list(self._held):
             thread.join(self._patience)
+
+    def _hang_up(self) -> None:  # noqa: B027 (not every port has to)
+        """End the sessions that are still held."""
 
     def _listen(self) -> None:
         for number in self._numbers:
@@ -121,13 +139,25 @@ class Listener(Port):
         told: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self.plays, self.conduct, self.told = list(plays), conduct, told
+        self._wires: dict[int, Wire] = {}
         super().__init__(at, conduct.timeout)
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            for wire in self._wires.values():
+                wire.hang_up()
 
     def _session(self, connection: socket.socket, number: int, peer: str) -> None:
         with self._recording(number, peer) as recording:
             server = self._server(number, recording)
             wire = Wire(connection, tls=self.conduct.tls, timeout=self.conduct.timeout)
-            wire.run(server.side())
+            with self._lock:
+                self._wires[number] = wire
+            try:
+                wire.run(server.side())
+            finally:
+                with self._lock:
+                    del self._wires[number]
         with self._lock:
             self.sessions += 1
             self.told(Session(number, peer, server))
@@ -148,9 +178,7 @@ class Listener(Port):
     @contextlib.contextmanager
     def _recording(self, number: int, peer: str) -> Iterator[Recording]:
         if self.conduct.folder is None:
-            recording = Recording(show_secrets=self.conduct.show_secrets)
-            recording.event(f"connect {peer} -> {Address(self.host, self.port)}")
-            yield recording
+            yield Recording(_Nowhere(), show_secrets=self.conduct.show_secrets)
             return
         path = self.conduct.folder / f"session-{number:04}.dialog"
         with path.open("w", encoding="utf-8") as stream:

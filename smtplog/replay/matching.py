@@ -96,6 +96,19 @@ def _seen(reply: bytes, level: Level) -> tuple[object, ...]:
     return (code, status, *(masked(each) for each in words))
 
 
+def differing(recorded: str, given: str) -> str:
+    """What of a command is not what was recorded, in words."""
+    verb, argument = speech.split(recorded)
+    other, told = speech.split(given)
+    if verb != other:
+        return "the verb differs"
+    if verb in ("MAIL", "RCPT"):
+        return f"the address differs, recorded {path(argument)}, here {path(told)}"
+    if verb in ("AUTH", "X-EXPS"):
+        return f"the mechanism differs, recorded {argument.partition(' ')[0]}, here {told.partition(' ')[0]}"
+    return f"what follows {verb} differs"
+
+
 def same_command(recorded: str, given: str) -> bool:
     """Whether a command asks for the same: verb; of MAIL and RCPT the address, of AUTH the mechanism. Names in EHLO, sizes
     and parameters differ from client to client."""

@@ -12,11 +12,11 @@ from smtplog import speech, states
 from smtplog.dialogs import END_OF_DATA
 from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
 from smtplog.replay.faults import Fault, none_of_them
-from smtplog.replay.framing import Framing, TroubleError, shown
-from smtplog.replay.matching import same_command
+from smtplog.replay.framing import MOST_LINE, MOST_TEXT, Framing, TroubleError, shown
+from smtplog.replay.matching import differing, same_command
 from smtplog.replay.recording import Recording
 from smtplog.replay.stand_ins import reply_for
-from smtplog.replay.standing import Standing, chunk_of
+from smtplog.replay.standing import Standing, chunk_of, masked
 from smtplog.replay.turns import Play, Turn
 
 #: What is done with a command that was not recorded where it comes.
@@ -30,6 +30,7 @@ class Asked:
     octets: bytes
     verb: str
     line: str  #: the command line without its end; ``.``
+    written: bool = False  #: it is in the recording already
 
     def is_turn(self, turn: Turn) -> bool:
         """Whether the recorded client asked for the same."""
@@ -43,6 +44,14 @@ class Asked:
         return verb in (END_OF_DATA, "AUTH-RESPONSE") or same_command(shown(turn.command), self.line)
 
 
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A command that was not recorded where it came."""
+
+    line: str  #: its secret masked
+    why: str  #: what of it differs from the nearest one that was recorded
+
+
 @dataclass(slots=True)
 class Server:
     """Plays the server of recorded dialogs: of the first, until the client asks for what another one has."""
@@ -54,12 +63,16 @@ class Server:
     fault: Callable[[str], Fault | None] = none_of_them  #: what is done on purpose when this verb comes
     tls: bool = True  #: whether a handshake can be made; without a certificate STARTTLS is not offered
     at: int = 0  #: turns of the play that were played
-    misses: list[str] = field(default_factory=list)  #: commands that were not recorded where they came
+    misses: list[Miss] = field(default_factory=list)
     ended: str = ""  #: what went wrong; empty where nothing did
     standing: Standing = field(default_factory=Standing)
     _play: int = 0
     _framing: Framing = field(default_factory=Framing)
     _gone: bool = False
+    _text: int = 0  #: octets of this message text that were written down and not kept
+    _begins: bool = True  #: the next octets of text begin a line
+    _chunk: Asked | None = None  #: of which so many octets are still to come:
+    _left: int = 0
     _done: list[Asked] = field(default_factory=list)
 
     @property
@@ -76,6 +89,12 @@ class Server:
     def complete(self) -> bool:
         """Whether all of the recorded dialog was played."""
         return self.at >= len(self.turns) or all(not turn.awaited for turn in self.turns[self.at :])
+
+    @property
+    def due(self) -> str:
+        """What the client was to say next."""
+        turns = self.turns[self.at :]
+        return _told(next((turn for turn in turns if turn.said is not None), None))
 
     def side(self) -> Side:
         """The acts of the server, one after the other. Trouble ends the session."""
@@ -95,7 +114,7 @@ class Server:
                 break
             asked = yield from self._next()
             if asked is None:
-                self.recording.event("close client")
+                self.recording.event("close server" if self._gone else "close client")
                 yield Close()
                 return
             yield from self._answer(asked)
@@ -105,40 +124,93 @@ class Server:
     # -- what comes
 
     def _next(self) -> Acts[Asked | None]:
-        """What the client asks for next; None where it closed."""
+        """What the client asks for next; None where it closed, or where the server does in the middle of message text."""
+        judged = False
         while True:
-            found = self._taken()
+            if self._framing.octets and self.standing.transaction == "data" and not judged:
+                judged = True
+                yield from self._in_text()
+            found = None if self._gone else self._taken()
             if found is not None:
-                self._note(found)
+                if not found.written:
+                    self.recording.client(found.octets, secret=self._is_secret(found))
                 return found
-            came = yield Receive(more=bool(self._framing.octets))
+            came = b"" if self._gone else (yield Receive(more=bool(self._framing.octets)))
             if not came:
-                if self._framing.octets:
-                    rest = self._framing.take(len(self._framing.octets))
-                    self.recording.client(rest, secret=self.standing.in_auth)
+                rest = self._framing.take(len(self._framing.octets))
+                text = self.standing.transaction == "data" or self._chunk is not None
+                self.recording.client(rest, secret=not text and self.standing.is_secret(shown(rest)))
                 return None
             self._framing.add(came)
 
+    def _in_text(self) -> Side:
+        """A fault in the middle of message text, where one is wanted."""
+        fault = self.fault("text")
+        if fault is not None:
+            yield Wait(fault.wait)
+            self.recording.server(fault.reply)
+            yield Send(fault.reply)
+            self._gone = fault.closes or bool(fault.reply)
+
     def _taken(self) -> Asked | None:
+        if self._chunk is not None:
+            return self._rest_of_chunk()
         turn = self.turns[self.at] if self.at < len(self.turns) else None
         in_text = self.standing.transaction == "data"
-        if turn is not None and turn.said is not None and not (turn.made_up - {"reply"}):
+        if turn is not None and turn.said is not None and not (turn.made_up - {"reply"} or self._text):
             octets = self._framing.exactly(turn.said)
             if octets is not None:
                 verb = END_OF_DATA if turn.verb == END_OF_DATA else self.standing.verb_of(shown(turn.command))
                 return Asked(octets, verb, shown(turn.command))
+            if turn.text and turn.said.startswith(bytes(self._framing.octets)):
+                return None  # the text that was recorded, so far
         if in_text:
-            octets = self._framing.text()
-            return Asked(octets, END_OF_DATA, ".") if octets is not None else None
+            return self._end_of_text()
         end = self._framing.octets.find(b"\n")
         line = shown(bytes(self._framing.octets[: max(end, 0)]).removesuffix(b"\r"))
         verb = self.standing.verb_of(line) if end >= 0 else ""
         size = chunk_of(line) if verb in ("BDAT", "BDAT LAST") else None
-        octets = self._framing.line() if size is None else self._framing.chunk(end + 1 + size)
-        return Asked(octets, verb, line) if octets is not None else None
+        octets = self._framing.line()
+        if octets is None or not size:
+            return Asked(octets, verb, line) if octets is not None else None
+        if size > MOST_TEXT:
+            raise TroubleError(f"a chunk of {size:,} octets was announced; at most {MOST_TEXT:,} are taken")
+        self.recording.client(octets)
+        self._chunk, self._left = Asked(octets, verb, line, written=True), size
+        return self._rest_of_chunk()
 
-    def _note(self, asked: Asked) -> None:
-        self.recording.client(asked.octets, secret=asked.verb != END_OF_DATA and self.standing.is_secret(asked.line))
+    def _end_of_text(self) -> Asked | None:
+        """The end of message text (CRLF.CRLF, RFC 5321 section 4.1.1.4), where it came; what comes before it is written down
+        line by line and not kept."""
+        octets = self._framing.octets
+        while (end := octets.find(b"\n") + 1) or len(octets) > MOST_LINE:
+            piece = self._framing.take(end or len(octets))
+            self.recording.client(piece)
+            if self._begins and piece == b".\r\n":
+                self._text = 0
+                return Asked(piece, END_OF_DATA, ".", written=True)
+            self._begins = piece.endswith(b"\r\n")
+            self._text += len(piece)
+            if self._text > MOST_TEXT:
+                raise TroubleError(f"message text came that is longer than {MOST_TEXT:,} octets and has no end")
+        return None
+
+    def _rest_of_chunk(self) -> Asked | None:
+        """The whole chunk, where it came; its octets are written down line by line and not kept."""
+        octets = self._framing.octets
+        while self._left and (
+            (end := octets.find(b"\n", 0, self._left) + 1) or len(octets) >= min(self._left, MOST_LINE)
+        ):
+            piece = self._framing.take(end or min(self._left, len(octets)))
+            self.recording.client(piece)
+            self._left -= len(piece)
+        if self._left:
+            return None
+        chunk, self._chunk = self._chunk, None
+        return chunk
+
+    def _is_secret(self, asked: Asked) -> bool:
+        return asked.verb != END_OF_DATA and self.standing.is_secret(asked.line)
 
     # -- what is answered
 
@@ -182,7 +254,8 @@ class Server:
         return None
 
     def _not_recorded(self, asked: Asked, fault: Fault | None) -> Side:
-        self.misses.append(asked.line)
+        line = masked(asked.line) if self._is_secret(asked) else asked.line
+        self.misses.append(Miss(line, self._why(asked, line)))
         turn = _nearest(self.turns, asked) if self.unmatched == "nearest" else None
         if self.unmatched == "close" and not fault:
             self._gone = True
@@ -199,6 +272,16 @@ class Server:
         self._gone = self._gone or self.standing.closing
         if asked.verb == "STARTTLS" and reply.startswith(b"220") and not self._gone:
             yield from self._tls()
+
+    def _why(self, asked: Asked, line: str) -> str:
+        """What of a command differs from the nearest one that was recorded."""
+        nearest = _nearest(self.turns, asked)
+        if nearest is None:
+            return f"the log has no {asked.verb or 'empty line'}; due was {self.due}"
+        shown_as = _told(nearest)
+        if asked.is_turn(nearest):
+            return f"recorded is {shown_as}, but not here; due was {self.due}"
+        return f"nearest is {shown_as}: {differing(shown(nearest.command), line)}"
 
     def _correct(self, asked: Asked, state: str) -> bytes:
         """What a correct server says to this command in this state."""
@@ -271,6 +354,20 @@ def _place(play: Play, done: Sequence[Asked]) -> int | None:
     while at < len(play.turns) and play.turns[at].said is None:
         at += 1
     return at
+
+
+def _told(turn: Turn | None) -> str:
+    """A turn as a person is told of it."""
+    if turn is None:
+        return "nothing: all of the log was played"
+    what = "the end of the message text" if turn.verb == END_OF_DATA else _unsecret(turn)
+    return what if turn.line is None else f"{what} (line {turn.line})"
+
+
+def _unsecret(turn: Turn) -> str:
+    line = shown(turn.command)
+    gives = turn.verb == "AUTH-RESPONSE" or (turn.verb in ("AUTH", "X-EXPS") and " " in speech.split(line)[1].strip())
+    return masked(line) if gives else line
 
 
 def _nearest(turns: Sequence[Turn], asked: Asked) -> Turn | None:

@@ -38,10 +38,19 @@ def text_of(size: int | None) -> bytes:
     return whole[: max(size - 2, 0)].rstrip(b"\r\n").ljust(size - 2, b".") + b"\r\n" if size >= 2 else b"."[:size]
 
 
-def reply_for(verb: str, argument: str = "") -> bytes:
-    """The reply of a correct server to a command that is legal where it stands."""
+def reply_for(verb: str, argument: str = "", after: str | None = None) -> bytes:
+    """The reply of a correct server to a command that is legal where it stands; ``after``: the verb that the client says
+    next, where that is known, which tells how AUTH went on."""
     if verb in ("EHLO", "HELO", "LHLO"):
         return b"250 Hello\r\n"
+    if verb in ("AUTH", "X-EXPS", "AUTH-RESPONSE") and after is not None:
+        waits = after == "AUTH-RESPONSE"
+        refused = after in ("AUTH", "X-EXPS") or (verb != "AUTH-RESPONSE" and " " not in argument.strip())
+        if refused and not waits:
+            return b"535 5.7.8 Authentication failed\r\n"
+        if verb == "AUTH-RESPONSE" and waits:
+            return b"334 \r\n"
+        argument = argument.partition(" ")[0] if waits else argument
     if verb in ("AUTH", "X-EXPS"):
         mechanism, _, initial = argument.partition(" ")
         reply = _USUAL["AUTH-RESPONSE"] if initial else _PROMPTS.get(mechanism.upper(), b"334 ")

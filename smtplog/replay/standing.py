@@ -103,6 +103,9 @@ class Standing:
         if verb in _AUTH:
             self._auth_failed = code // 100 in (4, 5)
         self._move(states.after(verb, code))
+        self.in_auth = code == 334  # whatever it answers: the server waits for an answer, or for text
+        if code == 354 and states.after(verb, code).transaction is None:
+            self.transaction = "data"
         return verb
 
     def _move(self, after: states.After) -> None:

@@ -99,6 +99,11 @@ def _turns(dialog: Dialog) -> Iterator[Turn]:
     )
     crlf = any(each.eol == "crlf" for each in exchanges)
     now = dialog.started
+    first = exchanges[0] if exchanges else None
+    #: Said before the greeting.
+    before = 1 if first is not None and first.verb in UNANSWERED and first.reply is None else 0
+    for i in range(before):
+        yield from _turn(dialog, i, crlf, 0.0, answered=False, pipelined=False)
     if dialog.greeting is not None:
         greeting = dialog.greeting
         yield Turn(None, greeting.line, "", None, _octets(greeting), delay=_seconds(now, greeting.time))
@@ -108,10 +113,12 @@ def _turns(dialog: Dialog) -> Iterator[Turn]:
     if exchanges and exchanges[0].verb == "AUTH-RESPONSE":  # the log begins behind its AUTH
         begun = frozenset(("command", "reply"))
         yield Turn(None, None, "AUTH", b"AUTH LOGIN" + CRLF, reply_for("AUTH", "LOGIN"), made_up=begun)
-    for i, exchange in enumerate(exchanges):
+    for i, exchange in enumerate(exchanges[before:], before):
         pause = _seconds(now, exchange.time)
         now = exchange.time or now
-        yield from _turn(dialog, i, crlf, pause, answered=i < last, pipelined=heard and exchange.pipelined)
+        yield from _turn(
+            dialog, i, crlf, pause, answered=i < last, pipelined=i > before and heard and exchange.pipelined
+        )
         if exchange.reply is not None:
             now = exchange.reply.time or now
 
@@ -124,10 +131,11 @@ def _turn(dialog: Dialog, i: int, crlf: bool, pause: float, *, answered: bool, p
     if not (exchange.command is None or further):
         text, said = _said(dialog, exchange, crlf, made_up)
     reply = _octets(exchange.reply) if exchange.reply is not None else None
-    awaited = exchange.verb not in UNANSWERED
+    after = dialog.exchanges[i + 1].verb if i + 1 < len(dialog.exchanges) else ""
+    awaited = exchange.verb not in UNANSWERED or reply is not None
     if reply is None and answered and awaited and not _is_answered_later(dialog.exchanges, i):
         made_up.add("reply")
-        reply = reply_for(exchange.verb, exchange.argument)
+        reply = reply_for(exchange.verb or "NOOP", exchange.argument, after)
     yield Turn(
         i,
         exchange.line,
@@ -143,7 +151,6 @@ def _turn(dialog: Dialog, i: int, crlf: bool, pause: float, *, answered: bool, p
         pause=pause,
         delay=exchange.latency or 0.0,
     )
-    after = dialog.exchanges[i + 1].verb if i + 1 < len(dialog.exchanges) else ""
     if exchange.verb == "DATA" and "reply" in made_up and after != END_OF_DATA:  # the log holds nothing of the message
         text = text_of(None)
         whole = frozenset(("command", "text", "reply"))
@@ -242,7 +249,7 @@ def _starts_tls(dialog: Dialog, i: int) -> bool:
     """Whether the handshake after this exchange succeeded."""
     exchange = dialog.exchanges[i]
     code = exchange.reply.code if exchange.reply is not None else 0
-    if not states.after(exchange.verb, code).tls:
+    if code != 220 or not states.after(exchange.verb, code).tls:
         return False
     events = [each for each in dialog.events if each.kind == "tls" and each.before == i + 1]
     if events:

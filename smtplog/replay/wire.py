@@ -251,6 +251,11 @@ class Wire:
         except (OSError, ValueError) as error:
             raise HandshakeError(f"the TLS handshake failed: {getattr(error, 'reason', None) or error}") from None
 
+    def hang_up(self) -> None:
+        """End the connection while another thread waits for its octets: for that one the other side has closed."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close, and let the other side read to the end what was sent."""
         if self.socket.fileno() < 0:
