@@ -17,6 +17,7 @@ FLOORS = (
     "findings consequences judging rules manual suspects summary explain steps tables charts jsonview replay",
     "transcript",
     "authoring console editor output note overview reports baseline settings commands cli __main__",
+    "testing",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 #: Types only, behind TYPE_CHECKING, or the lazy names of the library.
