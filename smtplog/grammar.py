@@ -23,7 +23,7 @@ class Shape:
 
     rule: str  #: ``client``, ``closed_by_server`` …
     pattern: str  #: RE2, with a named group for each field
-    literal: str  #: the longest string that every such line holds
+    literals: tuple[str, ...]  #: strings that every such line holds, the longest first
     priority: int
 
 
@@ -216,18 +216,19 @@ def shapes(grammar: str, names: tuple[str, ...]) -> tuple[Shape, ...]:
 
 
 def _shape(name: str, terminals: list[Any]) -> Shape:
-    parts, literals, seen = [], [""], set()
+    parts, literals, seen = [], set(), set()
     for terminal in terminals:
         pattern = terminal.pattern.to_regexp()
         field = terminal.name.split("_")[0]
-        literals.append(_held(terminal.pattern))
+        literals.add(_held(terminal.pattern))
         if field in FIELDS and field not in seen:
             seen.add(field)
             parts.append(f"(?P<{field}>{pattern})")
         else:
             parts.append(f"(?:{pattern})")
     priority = sum(terminal.priority for terminal in terminals)
-    return Shape(name, "^" + "".join(parts) + "$", max(literals, key=len), priority)
+    longest_first = sorted(literals - {""}, key=lambda each: (-len(each), each))
+    return Shape(name, "^" + "".join(parts) + "$", tuple(longest_first), priority)
 
 
 def _held(pattern: Any) -> str:

@@ -88,6 +88,10 @@ def block_flags(block: Block) -> np.ndarray:
     )
 
 
+_TELLS_NOTHING = 0.9  # share of lines that bear a string, above which to look for it saves no work
+_SELDOM = 0.2  # share below which each occurrence is worth a step
+
+
 class LineReader(Reader):
     """A format whose grammar is that of one line: its terminals, run over whole columns."""
 
@@ -110,7 +114,7 @@ class LineReader(Reader):
             swapped=swapped,
         )
         self._sized = any("_sized" in each.rule for each in self.shapes)
-        literals = {shape.literal for shape in self.shapes}
+        literals = {next(iter(shape.literals), "") for shape in self.shapes}
         self._literals = "" if "" in literals else "|".join(_escaped(each) for each in _shortest(literals))
 
     def _lacking(self, field: str) -> np.ndarray:
@@ -168,15 +172,15 @@ class LineReader(Reader):
         if self.declaration.tail:
             rest = events.without(rest, self.declaration.tail)
         positions, rules, parts = [], [], []
-        free, bearing = np.ones(len(left), np.bool_), dict[str, np.ndarray]()
+        free, bearing = np.ones(len(left), np.bool_), Bearing(rest)
         for number, shape in enumerate(self.shapes):
             at = np.flatnonzero(free)
             if not len(at):
                 break
-            if shape.literal and len(left) > 1000:  # few bear it: a search for it is much less work
-                if shape.literal not in bearing:
-                    bearing[shape.literal] = events.bears(rest, shape.literal)
-                at = np.flatnonzero(free & bearing[shape.literal])
+            if len(left) > 1000:  # few bear its strings: a search for one is much less work
+                at = bearing.those(at, shape.literals)
+                if not len(at):
+                    continue
             mask, fields = events.extracted(events.take(rest, at) if len(at) < len(left) else rest, shape.pattern)
             if mask.any():
                 positions.append(left[at[mask]])
@@ -219,6 +223,44 @@ class LineReader(Reader):
             client=keys.get("client"),
             server=keys.get("server"),
         )
+
+
+class Bearing:
+    """Which lines hold a string: what none or nearly all of them hold costs next to nothing to know."""
+
+    def __init__(self, lines: Strings) -> None:
+        self._lines = lines
+        data, self._where = events.octets(lines)
+        self._octets = data[: self._where[-1]].tobytes()
+        self._some = np.arange(0, len(lines), max(len(lines) // 300, 1))
+        self._known: dict[str, np.ndarray | None] = {}
+
+    def those(self, at: np.ndarray, literals: tuple[str, ...]) -> np.ndarray:
+        """Of these lines the ones that may hold all of the strings."""
+        for literal in literals:
+            if not len(at):
+                break
+            if literal not in self._known:
+                self._known[literal] = self._search(literal)
+            bearing = self._known[literal]
+            at = at if bearing is None else at[bearing[at]]
+        return at
+
+    def _search(self, literal: str) -> np.ndarray | None:
+        share = events.bears(events.take(self._lines, self._some), literal).mean()
+        if share > _TELLS_NOTHING:
+            return None
+        if share > _SELDOM:
+            return events.bears(self._lines, literal)
+        words, at, found = literal.encode(), int(self._where[0]), list[int]()
+        while (at := self._octets.find(words, at)) >= 0:
+            found.append(at)
+            at += 1  # what goes across the end of a line may overlap the next
+        begins = np.array(found, np.int64)
+        line = np.searchsorted(self._where, begins, side="right") - 1
+        bearing = np.zeros(len(self._lines), np.bool_)
+        bearing[line[begins + len(words) <= self._where[line + 1]]] = True  # not across the end of a line
+        return bearing
 
 
 def _names(parts: list[dict[str, Strings]]) -> Iterator[str]:
