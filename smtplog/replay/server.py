@@ -21,6 +21,9 @@ from smtplog.replay.turns import Play, Turn
 
 #: What is done with a command that was not recorded where it comes.
 UNMATCHED = ("503", "close", "nearest", "state-machine")
+#: So many commands that were not recorded are kept; a session in which more are refused ends.
+MOST_MISSES = 1000
+_MOST_SHOWN = 512  # characters of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Server:
     _play: int = 0
     _framing: Framing = field(default_factory=Framing)
     _gone: bool = False
+    _refused: int = 0  #: commands that were not recorded
     _text: int = 0  #: octets of this message text that were written down and not kept
     _begins: bool = True  #: the next octets of text begin a line
     _chunk: Asked | None = None  #: of which so many octets are still to come:
@@ -255,7 +259,9 @@ class Server:
 
     def _not_recorded(self, asked: Asked, fault: Fault | None) -> Side:
         line = masked(asked.line) if self._is_secret(asked) else asked.line
-        self.misses.append(Miss(line, self._why(asked, line)))
+        if len(self.misses) < MOST_MISSES:
+            line = line[:_MOST_SHOWN]
+            self.misses.append(Miss(line, self._why(asked, line)[:_MOST_SHOWN]))
         turn = _nearest(self.turns, asked) if self.unmatched == "nearest" else None
         if self.unmatched == "close" and not fault:
             self._gone = True
@@ -269,6 +275,9 @@ class Server:
         correct = self.unmatched == "state-machine" or asked.verb == "QUIT"
         reply = self._correct(asked, state) if correct else b"503 5.5.1 Not recorded here\r\n"
         yield from self._say(reply, 0.0, fault)
+        self._refused += reply[:1] == b"5"
+        if self._refused > MOST_MISSES:
+            raise TroubleError(f"more than {MOST_MISSES:,} commands came that were not recorded")
         self._gone = self._gone or self.standing.closing
         if asked.verb == "STARTTLS" and reply.startswith(b"220") and not self._gone:
             yield from self._tls()
