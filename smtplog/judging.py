@@ -314,7 +314,7 @@ def _remembered(exchange: Exchange, rules: tuple[Rule, ...]) -> tuple[tuple[Rule
         exchange.decides,
         exchange.profiles,
         id(exchange.extensions),
-        reply.raw if reply else None,
+        (reply.raw, reply.end_line - reply.line) if reply else None,  # its lines may stand apart in the log
     )
     remembered = _memo.get(key)
     if remembered is None:

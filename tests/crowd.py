@@ -51,23 +51,24 @@ def crowd(parallel: int, sequence: int) -> tuple[Toll, Toll]:
     """So many sessions at once, so many one after the other."""
     (part,) = map(play, smtplog.read(SEED, show_secrets=True))
     served: list[bool] = []
+    others = threading.active_count()  # of whoever runs this
 
     def told(session: Session) -> None:
         served.append(session.server.complete and not session.server.misses and not session.server.ended)
 
     with Listener([part], Address("127.0.0.1", 0), Conduct(timeout=LIMIT), told) as listening:
         one(part, listening.port)  # what is loaded once is loaded now
-        settled(listening, 1)
+        settled(listening, 1, others)
         return (
-            _toll(lambda: _at_once(part, listening, parallel), served, listening),
-            _toll(lambda: [one(part, listening.port) for _ in range(sequence)], served, listening),
+            _toll(lambda: _at_once(part, listening, parallel), served, listening, others),
+            _toll(lambda: [one(part, listening.port) for _ in range(sequence)], served, listening, others),
         )
 
 
-def settled(listening: Listener, sessions: int) -> None:
+def settled(listening: Listener, sessions: int, others: int) -> None:
     """Wait until so many sessions have ended and their threads, too."""
     until = time.monotonic() + LIMIT
-    while listening.sessions < sessions or threading.active_count() > 2:
+    while listening.sessions < sessions or threading.active_count() > others + 1:
         assert time.monotonic() < until, (listening.sessions, threading.active_count())
         time.sleep(0.01)
 
@@ -89,12 +90,12 @@ def _at_once(part: Play, listening: Listener, count: int) -> list[bool]:
     return right
 
 
-def _toll(hold: Callable[[], list[bool]], served: list[bool], listening: Listener) -> Toll:
+def _toll(hold: Callable[[], list[bool]], served: list[bool], listening: Listener, others: int) -> Toll:
     before, sockets, begun, sessions = len(served), descriptors(), time.monotonic(), listening.sessions
     gc.collect()
     tracemalloc.start()
     right = hold()
-    settled(listening, sessions + len(right))
+    settled(listening, sessions + len(right), others)
     gc.collect()
     octets = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

@@ -314,7 +314,9 @@ def test_no_sample_is_shown(acme: Path) -> None:
     acme.with_suffix(".log").write_text(LOG + "secretpass\nAUTH PLAIN c2VjcmV0cGFzcw==\n")
     ran = smtplog("formats", "--check", str(acme), str(acme.with_suffix(".log")))
     assert (
-        b"2 lines are not understood" in ran.stdout and b"secretpass" not in ran.stdout and b"c2VjcmV" not in ran.stdout
+        b"2 lines are not understood" in b" ".join(ran.stdout.split())
+        and b"secretpass" not in ran.stdout
+        and b"c2VjcmV" not in ran.stdout
     )
 
 
