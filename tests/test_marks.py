@@ -4,6 +4,7 @@ all of them, one by one."""
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -44,13 +45,24 @@ def test_the_marks_pass_over_no_finding_in_a_damaged_session(seed: int, kind: st
 
 def test_a_reply_on_one_line_of_the_log_is_another_one(tmp_path: Path) -> None:
     """What was found in a reply is remembered for equal ones: not the place of its lines, where these differ."""
-    head, tail = ["S: 220 mx ESMTP", "C: EHLO ws.example.org"], ["C: QUIT", "S: 221 Bye"]
-    spread = [*head, "S: 250-mx", "S: 250-AUTH LOGIN", "S: 250 HELP", *tail]
-    joined = [*head, r"S!: 250-mx\r\n250-AUTH LOGIN\r\n250 HELP\r\n", *tail]
+    path = tmp_path / "log"
+    lines = [
+        "S: 220 mx ESMTP",
+        "C: EHLO ws.example.org",
+        "S: 250-mx",
+        "S: 250-AUTH LOGIN",
+        "S: 250 HELP",
+        "C: QUIT",
+        "S: 221 Bye",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (spread,) = read(path)
+    hello = spread.exchanges[0]
+    assert hello.reply is not None
+    reply = replace(hello.reply, end_line=hello.reply.line)
+    joined = replace(spread, exchanges=(replace(hello, reply=reply), *spread.exchanges[1:]))
     for order in ((spread, joined), (joined, spread)):
         judging._memo.clear()
         for each in order:
-            path = tmp_path / "log"
-            path.write_text("\n".join(each) + "\n", encoding="utf-8")
-            told = [finding.line for finding in read(path).check(RULES) if finding.code == "SEC003"]
+            told = [finding.line for finding in check(each, RULES) if finding.code == "SEC003"]
             assert told == [4 if each is spread else 3]
