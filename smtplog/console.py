@@ -94,7 +94,7 @@ class Shown:
         if not code:
             self.page.wrapped("this is no reply of SMTP", 3)
             return
-        status = next((status for each in words if (status := speech.status_of(each))), None)
+        status = speech.status_in(words)
         given = Reply(code, status, tuple(words), 0, 0, None, tuple(lines))
         told, advice = refusal(given) if code // 100 in (4, 5) else ("", "")
         told = told or in_words(given, verb.removesuffix(" LAST"))

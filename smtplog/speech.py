@@ -6,6 +6,7 @@ Everything here reads ``grammars/smtp.lark``, over whole columns of distinct lin
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -85,6 +86,11 @@ def status_of(words: str) -> str | None:
         if match := pattern.match(words):
             return match["status"]
     return None
+
+
+def status_in(lines: Iterable[str]) -> str | None:
+    """The enhanced status code of a reply: that of the first of its lines, without their codes, that has one."""
+    return next((status for line in lines if (status := status_of(line))), None)
 
 
 def verbs(lines: Strings) -> Codes:

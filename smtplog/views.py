@@ -105,7 +105,7 @@ class _Exchanges:
     def _reply(self, at: list[int]) -> model.Reply:
         raw = tuple(self.texts[i] for i in at)
         words = tuple(speech.words_of(line) for line in raw)
-        status = next((status for each in words if (status := speech.status_of(each))), None)
+        status = speech.status_in(words)
         code = speech.code_of(raw[0])
         line, last = self.batch.local(self.lines[at[0]]), self.batch.local(self.lines[at[-1]])
         return model.Reply(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client
 from smtplog.errors import UsageError
 from smtplog.output import Output, OutputFormat, Page, ShowSecrets, comma, leave, one_of
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _HOST = typer.Argument(help="HOST[:PORT] of the server; mx:DOMAIN is the first mail exchanger of a domain.")
 _NOTIFY = typer.Option(help="NOTIFY of each recipient: success,failure,delay or never.")
-_AUTH = typer.Option(help="Log in as this user; the password from SMTPLOG_PASSWORD, or asked for.")
 
 
 def command(
@@ -32,10 +31,10 @@ def command(
     notify: Annotated[str, _NOTIFY] = "",
     ehlo: Annotated[str | None, typer.Option(help="The name in EHLO; default: that of this machine.")] = None,
     starttls: Annotated[bool, typer.Option("--starttls", help="Start TLS; it must be offered.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="TLS from the first octet (port 465).")] = False,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
-    trust: Annotated[Path | None, typer.Option(help="PEM of certificates to trust, in place of the system's.")] = None,
-    auth: Annotated[str | None, _AUTH] = None,
+    tls: Tls = False,
+    insecure: Insecure = False,
+    trust: Trust = None,
+    auth: Auth = None,
     deliver: Annotated[bool, typer.Option("--deliver", help="Send the message too.")] = False,
     subject: Annotated[str, typer.Option(help="With --deliver: its subject.")] = "Test from smtplog",
     body: Annotated[str, typer.Option(help="With --deliver: its text.")] = "This is a test message.",
@@ -46,7 +45,7 @@ def command(
     from smtplog.jsonview import dialog_to_json
 
     one_of(output_format, "text", "json")
-    if not 0 < timeout <= 86400:
+    if not 0 < timeout <= DAY:
         raise UsageError("--timeout is a number of seconds up to 86400")
     if starttls and tls:
         raise UsageError("--starttls and --tls do not go together: TLS starts once")
@@ -54,7 +53,7 @@ def command(
         mail_from, comma(rcpt_to), ehlo, notify, subject, body, auth, deliver=deliver, starttls=starttls, tls=tls
     )
     hosts = [_address(each, tls) for each in (host, compare) if each]
-    context = _context(insecure, trust)
+    context = for_client(insecure, trust)
     tried = [_try(each, plan, context, timeout, output, show_secrets, number) for number, each in enumerate(hosts)]
     page = Page()
     if output_format == "json":
@@ -100,28 +99,13 @@ def _plan(
         raise UsageError("--subject is one line")
     identifier = make_msgid(domain=name if name.isascii() else "localhost")[1:-1]
     text = message(sender, to, subject, body, format_datetime(localtime()), identifier)
-    return Plan(sender, to, name, ",".join(words).lower(), text, deliver, starttls, tls, _credentials(auth))
-
-
-def _credentials(user: str | None) -> Any:
-    from smtplog.replay.credentials import from_environment
-
-    def ask(what: str) -> str:
-        return str(typer.prompt(what, hide_input=True, err=True))
-
-    return from_environment(user, ask if sys.stdin.isatty() else None)
+    return Plan(sender, to, name, ",".join(words).lower(), text, deliver, starttls, tls, credentials(auth))
 
 
 def _address(words: str, tls: bool) -> Address:
     from smtplog.replay.wire import address, exchanger
 
     return exchanger(words[3:]) if words.lower().startswith("mx:") else address(words, 465 if tls else 25)
-
-
-def _context(insecure: bool, trust: Path | None) -> Any:
-    from smtplog.replay.wire import for_clients
-
-    return for_clients(insecure=insecure, trusted=str(trust) if trust else None)
 
 
 def _try(

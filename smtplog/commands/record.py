@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from smtplog.connecting import (
+    DAY,
+    Auth,
+    Insecure,
+    Tls,
+    Trust,
+    credentials,
+    for_client,
+    for_server,
+    listening_on,
+)
 from smtplog.errors import UsageError
 from smtplog.output import Output, Page, ShowSecrets, leave, printable
 
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
     from smtplog.replay.wire import Address
 
 _HOST = typer.Argument(metavar="HOST[:PORT]", help="The server: mx.example.net, mx.example.net:587, [::1]:2525.")
-_AUTH = typer.Option("--auth", help="Who logs in; the password from SMTPLOG_PASSWORD, or asked for.")
 _CAREFUL = typer.Option("--careful", help="From a pipe: do not send a line that has a fault; end there with 1.")
 _PROXY = typer.Option(help="HOST:PORT to listen on: record what clients say to the server through it.")
 _EXPLAIN = typer.Option("--explain/--no-explain", help="Say what replies mean; default: on a terminal.")
@@ -33,12 +43,12 @@ def command(
     output: Output = None,
     show_secrets: ShowSecrets = False,
     telnet_log: Annotated[bool, typer.Option("--telnet-log", help="Write -o as a log of Telnet.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="TLS from the first octet (port 465).")] = False,
+    tls: Tls = False,
     starttls: Annotated[bool, typer.Option("--starttls", help="Say EHLO, STARTTLS and EHLO first.")] = False,
     ehlo: Annotated[str | None, typer.Option(help="The name in EHLO; default: this end's address.")] = None,
-    auth: Annotated[str | None, _AUTH] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
-    trust: Annotated[Path | None, typer.Option(help="PEM of certificates to trust, in place of the system's.")] = None,
+    auth: Auth = None,
+    insecure: Insecure = False,
+    trust: Trust = None,
     careful: Annotated[bool, _CAREFUL] = False,
     explain: Annotated[bool | None, _EXPLAIN] = None,
     timeout: Annotated[float, typer.Option(help="Seconds the server may take for each answer.")] = 300.0,
@@ -54,14 +64,14 @@ def command(
     from smtplog.replay import wire
     from smtplog.replay.recording import Recording, TelnetLog
 
-    if not 0 < timeout <= 86400:
+    if not 0 < timeout <= DAY:
         raise UsageError("--timeout is a number of seconds up to 86400")
     if tls and starttls:
         raise UsageError("--tls and --starttls do not go together: TLS begins at once, or after STARTTLS")
     if telnet_log and output is None:
         raise UsageError("--telnet-log says how -o is written; name a file with -o")
     to = wire.address(host, 465 if tls else 25)
-    context = wire.for_clients(insecure=insecure, trusted=str(trust) if trust else None)
+    context = for_client(insecure, trust)
     kind = TelnetLog if telnet_log else Recording
     if proxy is None:
         begin = {"tls": tls, "starttls": starttls, "hello": ehlo}
@@ -75,21 +85,10 @@ def command(
         raise UsageError("name a file for the sessions with -o, or a folder that exists for a file each")
     from smtplog.replay.proxy import Between, checked
 
-    at = wire.address(proxy, 2525)
-    if not any_host and not wire.is_loopback(at.host):
-        raise UsageError(f"{at.host} is not loopback: whoever reaches it can talk to {to}; --any-host allows it")
-    own = _own(certificate, key)
+    at = listening_on(proxy, any_host, str(to))
+    own = for_server(certificate, key)
     between = Between(to, context, own, checked(output), kind, tls, timeout, show_secrets=show_secrets)
     _between(at, between, sessions)
-
-
-def _own(certificate: Path | None, key: Path | None) -> Any:
-    from smtplog.replay import wire
-    from smtplog.replay.certificate import ephemeral
-
-    if certificate is not None:
-        return wire.for_servers(str(certificate), str(key) if key else None)
-    return ephemeral("localhost", "127.0.0.1", "::1")[0]
 
 
 def _between(at: Address, between: Between, enough: int) -> None:
@@ -183,12 +182,8 @@ def _name(host: str) -> str:
 
 def _user(name: str | None, terminal: bool) -> Credentials:
     from smtplog.replay.conversation import nobody
-    from smtplog.replay.credentials import from_environment
 
-    def ask(what: str) -> str:
-        return str(typer.prompt(what, hide_input=True, err=True))
-
-    found = from_environment(name, ask if terminal else None)
+    found = credentials(name, ask=terminal)
     if found is None and terminal:
-        found = from_environment(str(typer.prompt("User", err=True)), ask)
+        found = credentials(str(typer.prompt("User", err=True)), ask=True)
     return found or nobody()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client, nothing, plays
 from smtplog.errors import UsageError
 from smtplog.output import (
     Day,
@@ -47,7 +48,6 @@ _SET = typer.Option("--set", help="from=ADDRESS, to=ADDRESS, ehlo=NAME in place 
 _MAP = typer.Option("--map", help="recipients=OLD:NEW,… where OLD is an address, @domain or *.")
 _MAX_WAIT = typer.Option(parser=seconds, metavar="SECONDS", help="The longest pause: 2 (default), 2s, 500ms.")
 _TIMEOUT = typer.Option(parser=seconds, metavar="SECONDS", help="With --to: what the server may take for each answer.")
-_AUTH = typer.Option("--auth", help="Log in as this user; the password from SMTPLOG_PASSWORD, or asked for.")
 
 
 def command(
@@ -66,10 +66,10 @@ def command(
     sets: Annotated[list[str] | None, _SET] = None,
     maps: Annotated[list[str] | None, _MAP] = None,
     ehlo: Annotated[str | None, typer.Option(help="The name in EHLO.")] = None,
-    auth: Annotated[str | None, _AUTH] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="TLS from the first octet (port 465).")] = False,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
-    trust: Annotated[Path | None, typer.Option(help="PEM of certificates to trust, in place of the system's.")] = None,
+    auth: Auth = None,
+    tls: Tls = False,
+    insecure: Insecure = False,
+    trust: Trust = None,
     deliver: Annotated[
         bool, typer.Option("--deliver", help="Send message text to a host that is not loopback.")
     ] = False,
@@ -88,10 +88,9 @@ def command(
     from smtplog.replay.edits import edits
     from smtplog.replay.matching import LEVELS, Level
     from smtplog.replay.terminal import Pace
-    from smtplog.replay.turns import play
-    from smtplog.replay.wire import address, for_clients
+    from smtplog.replay.wire import address
 
-    if not 0 < speed <= 1000 or (timeout is not None and not 0 < timeout <= 86400) or not 0 <= max_wait <= 86400:
+    if not 0 < speed <= 1000 or (timeout is not None and not 0 < timeout <= DAY) or not 0 <= max_wait <= DAY:
         raise UsageError("--speed is a number up to 1000, --timeout and --max-wait are seconds up to 86400")
     one_of(output_format, "text", "json", "junit")
     one_of(on_mismatch, *ON_MISMATCH, what="way to go on")
@@ -108,36 +107,36 @@ def command(
         return
     how = Again(
         to=address(to, 465 if tls else 25),
-        tls=for_clients(insecure=insecure, trusted=str(trust) if trust else None),
+        tls=for_client(insecure, trust),
         level=typing.cast(Level, one_of(match, *LEVELS, what="match")),
         on_mismatch=on_mismatch,
         speed=speed if timing else 0.0,
         most_wait=max_wait,
         timeout=timeout,
-        credentials=_credentials(auth),
+        credentials=credentials(auth),
         deliver=deliver,
         edits=edits(sets or (), maps or (), ehlo),
         show_secrets=show_secrets,
         implicit_tls=tls,
     )
     transcript = opened(paths, input_format, grammar, date, timezone, show_secrets=True)
-    plays = [part for each in transcript if (dialog is None or each.id == dialog) and (part := play(each)).turns]
-    if not plays:
+    parts = plays(each for each in transcript if dialog is None or each.id == dialog)
+    if not parts:
         raise _nothing(transcript, dialog)
     if (
         how.credentials is None
         and sys.stdin.isatty()
-        and any("secret" in turn.made_up for each in plays for turn in each.turns)
+        and any("secret" in turn.made_up for each in parts for turn in each.turns)
     ):
         how = dataclasses.replace(how, credentials=_asked())
-    leave(finished(transcript, _against(plays, how, output_format, output, yes=yes)))
+    leave(finished(transcript, _against(parts, how, output_format, output, yes=yes)))
 
 
 def _nothing(transcript: Any, dialog: str | None) -> UsageError:
     """Why there is nothing to play."""
-    for sentence in transcript.errors:
-        return UsageError(sentence)
-    return UsageError(f"there is no dialog {dialog!r} here" if dialog else "there is no dialog here to play")
+    return nothing(
+        transcript.errors, f"there is no dialog {dialog!r} here" if dialog else "there is no dialog here to play"
+    )
 
 
 # -- in the terminal
@@ -191,38 +190,29 @@ def _shown(frames: Iterable[Frame], page: Page, *, step: bool) -> None:
 # -- against a server
 
 
-def _credentials(user: str | None) -> Credentials | None:
-    from smtplog.replay.credentials import from_environment
-
-    def ask(what: str) -> str:
-        return str(typer.prompt(what, hide_input=True, err=True))
-
-    return from_environment(user, ask if sys.stdin.isatty() else None)
-
-
 def _asked() -> Credentials | None:
     """Who logs in where the log masks who did."""
     what = "The log masks its secrets. Log in as (nothing: without AUTH)"
     user = str(typer.prompt(what, default="", show_default=False, err=True)).strip()
-    return _credentials(user) if user else None
+    return credentials(user) if user else None
 
 
-def _against(plays: list[Play], how: Again, output_format: str, output: Path | None, *, yes: bool) -> int:
+def _against(parts: list[Play], how: Again, output_format: str, output: Path | None, *, yes: bool) -> int:
     """Send them, tell what differs; the exit code."""
     from smtplog.replay import against, wire
     from smtplog.reports import outcomes
 
     loopback = wire.is_loopback(how.to.host)
     how = dataclasses.replace(how, deliver=how.deliver or loopback)
-    plays = against.prepared(plays, how)
+    parts = against.prepared(parts, how)
     if not loopback and not yes:
-        _ask(plays, how)
+        _ask(parts, how)
     page = Page()
     form = outcomes.FORMS[output_format](page)
     same = True
     with open(output, "w", encoding="utf-8") if output else contextlib.nullcontext() as stream:
         try:
-            for outcome in against.replay(plays, how, stream):
+            for outcome in against.replay(parts, how, stream):
                 same = same and outcome.same
                 form.tell(outcome)
         finally:  # a server that goes away between two dialogs: what was compared is told
@@ -231,15 +221,15 @@ def _against(plays: list[Play], how: Again, output_format: str, output: Path | N
     return 0 if same else 1
 
 
-def _ask(plays: list[Play], how: Again) -> None:
+def _ask(parts: list[Play], how: Again) -> None:
     """Say who will hear of it, and ask. Raises UsageError where there is nobody to ask."""
     from smtplog.replay.edits import recipients
 
-    who = recipients(plays)
+    who = recipients(parts)
     what = "message text is sent" if how.deliver else "no message text is sent (--deliver sends it)"
     named = ", ".join(printable(each) for each in who[:10]) + (f" and {len(who) - 10} more" if len(who) > 10 else "")
     told = (
-        f"{how.to}: {len(plays):,} {'dialog' if len(plays) == 1 else 'dialogs'}, recipients: {named or 'none'}; {what}"
+        f"{how.to}: {len(parts):,} {'dialog' if len(parts) == 1 else 'dialogs'}, recipients: {named or 'none'}; {what}"
     )
     if not sys.stdin.isatty():
         raise UsageError(f"{told}. Nothing was sent: --yes sends it without being asked")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smtplog.connecting import DAY, for_server, listening_on, nothing, plays
 from smtplog.errors import UsageError
 from smtplog.output import (
     Day,
@@ -25,7 +26,6 @@ from smtplog.output import (
 
 if TYPE_CHECKING:
     from smtplog.replay.listener import Session
-    from smtplog.replay.turns import Play
 
 _LISTEN = typer.Option(help="HOST:PORT to listen on; port 0 takes a free one.")
 _UNMATCHED = typer.Option(help="For what was not recorded: 503, close, nearest, state-machine.")
@@ -65,29 +65,23 @@ def command(
     from smtplog.replay.server import UNMATCHED
 
     one_of(unmatched, *UNMATCHED, what="policy")
-    if not 0 < speed <= 1000 or not 0 < timeout <= 86400:
+    if not 0 < speed <= 1000 or not 0 < timeout <= DAY:
         raise UsageError("--speed is a number up to 1000, --timeout one up to 86400 seconds")
-    at = wire.address(listen, 2525)
-    if not any_host and not wire.is_loopback(at.host):
-        raise UsageError(f"{at.host} is not loopback: whoever reaches it can talk to this server; --any-host allows it")
+    at = listening_on(listen, any_host, "this server")
     conduct = Conduct(
         unmatched=unmatched,
         timing=speed if timing else 0.0,
         in_turn=not match,
         faults=tuple(map(faults.fault, fault or ())),
-        tls=None if certificate is None else wire.for_servers(str(certificate), str(key) if key else None),
+        tls=for_server(certificate, key),
         timeout=timeout,
         show_secrets=show_secrets,
         folder=_folder(record),
     )
     transcript = opened(paths, input_format, grammar, date, timezone, show_secrets=True)
-    plays = _plays(transcript)
-    if conduct.tls is None:
-        from dataclasses import replace
-
-        from smtplog.replay.certificate import ephemeral
-
-        conduct = replace(conduct, tls=ephemeral("localhost", "127.0.0.1", "::1")[0])
+    parts = plays(transcript)
+    if not parts:
+        raise nothing(transcript.errors, "there is no dialog in these logs that a server could answer from")
     page, enough, served = Page(), threading.Event(), 0
     signal.signal(signal.SIGTERM, lambda *_: enough.set())
 
@@ -98,24 +92,13 @@ def command(
         if served == sessions:
             enough.set()
 
-    with Listener(plays, at, conduct, told) as listening:
-        what = "1 dialog" if len(plays) == 1 else f"{len(plays):,} dialogs"
+    with Listener(parts, at, conduct, told) as listening:
+        what = "1 dialog" if len(parts) == 1 else f"{len(parts):,} dialogs"
         page.line(f"serving {what} on {wire.Address(at.host, listening.port)}; Ctrl-C ends it")
         page.flush()
         enough.wait()
     page.close()
     leave(finished(transcript))
-
-
-def _plays(transcript: object) -> list[Play]:
-    from smtplog.replay.turns import play
-
-    plays = [part for dialog in transcript if (part := play(dialog)).turns]  # type: ignore[attr-defined]
-    if not plays:
-        for sentence in transcript.errors:  # type: ignore[attr-defined]
-            raise UsageError(sentence)
-        raise UsageError("there is no dialog in these logs that a server could answer from")
-    return plays
 
 
 def _folder(path: Path | None) -> Path | None:

@@ -118,7 +118,7 @@ class Client(Speaker):
         if not turn.awaited:
             return
         self._waiting.append((heard, self.clock()))
-        self._further = self._replies_due(turn) - 1
+        self._further = self.standing.replies_due(self.standing.verb_of(shown(turn.command))) - 1
         if turn.starts_tls:
             yield from self._settle()
             if self.heard[-1].reply is not None and code_of(self.heard[-1].reply) == 220:
@@ -150,10 +150,6 @@ class Client(Speaker):
         for _ in range(self._further):
             self._waiting.append((Heard(Turn(None, None, END_OF_DATA, None, None)), self.clock()))
         self._further = 0
-
-    def _replies_due(self, turn: Turn) -> int:
-        ends = turn.verb == END_OF_DATA or (turn.verb == "BDAT" and turn.command.upper().rstrip().endswith(b"LAST"))
-        return max(self.standing.recipients, 1) if self.standing.lmtp and ends else 1
 
     def _forbidden(self, turn: Turn) -> str:
         """Why a turn may not be played as things stand here."""

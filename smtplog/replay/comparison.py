@@ -154,5 +154,5 @@ def _reply_json(reply: str | None) -> dict[str, Any] | None:
     if reply is None:
         return None
     words = [speech.words_of(line) for line in reply.split("\n")]
-    status = next((status for each in words if (status := speech.status_of(each))), None)
+    status = speech.status_in(words)
     return {"code": code_of(reply.encode()), "enhanced": status, "text": words}

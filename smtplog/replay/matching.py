@@ -87,7 +87,7 @@ def _seen(reply: bytes, level: Level) -> tuple[object, ...]:
     if level == "code":
         return (code,)
     words = [speech.words_of(line) for line in shown(reply).splitlines()]
-    status = next((status for each in words if (status := speech.status_of(each))), None)
+    status = speech.status_in(words)
     if level == "enhanced":
         return (code, status)
     names_itself = status is None and (code == 220 or (code == 250 and len(words) > 1))  # RFC 5321 section 4.2

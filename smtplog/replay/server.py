@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from smtplog import speech, states
 from smtplog.dialogs import END_OF_DATA
-from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS, Wait
+from smtplog.replay.acts import Acts, Close, Receive, Send, Side, Wait
 from smtplog.replay.faults import Fault, none_of_them
 from smtplog.replay.framing import MOST_LINE, MOST_TEXT, Framing, TroubleError, shown
+from smtplog.replay.handshake import handshake
 from smtplog.replay.matching import differing, same_command
 from smtplog.replay.recording import Recording
 from smtplog.replay.stand_ins import reply_for
@@ -305,8 +306,7 @@ class Server:
         if offered and self.standing.tls:
             offered = _without_starttls(offered)
         reply = offered or reply_for(asked.verb.removesuffix(" LAST"), speech.split(asked.line)[1])
-        ends = asked.verb in (END_OF_DATA, "BDAT LAST")
-        return reply * max(self.standing.recipients, 1) if self.standing.lmtp and ends else reply
+        return reply * self.standing.replies_due(asked.verb)
 
     def _say(self, reply: bytes, delay: float, fault: Fault | None) -> Side:
         if self.timing and delay:
@@ -330,14 +330,8 @@ class Server:
         yield Send(reply)
 
     def _tls(self) -> Side:
-        try:
-            yield StartTLS()
-        except TroubleError:
-            self.recording.event("tls failed")
-            raise
+        yield from handshake(self.recording, self.standing)
         self._framing = Framing()
-        self.standing.tls = True
-        self.recording.event("tls ok")
 
     def _is_over(self) -> bool:
         """Whether the server closes now, as the recorded one did."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from smtplog import speech
 from smtplog.dialogs import END_OF_DATA
-from smtplog.replay.acts import Acts, Close, Receive, Send, Side, StartTLS
+from smtplog.replay.acts import Acts, Close, Receive, Send, Side
 from smtplog.replay.credentials import Credentials
 from smtplog.replay.framing import Framing, TroubleError, code_of, shown
+from smtplog.replay.handshake import handshake
 from smtplog.replay.recording import Recording
 from smtplog.replay.standing import Standing
 
@@ -75,7 +76,7 @@ class Speaker:
     def send_text(self, text: bytes) -> Acts[list[bytes]]:
         """Send message text, its dots stuffed and its lines ended with CRLF here (RFC 5321 section 4.5.2), and hear all of its
         replies: with LMTP one for each recipient."""
-        due = max(self.standing.recipients, 1) if self.standing.lmtp else 1
+        due = self.standing.replies_due(END_OF_DATA)
         yield from self.say(stuffed(text) + b".\r\n", ".", text=True)
         replies = []
         for _ in range(due):
@@ -98,14 +99,8 @@ class Speaker:
 
     def handshake(self) -> Side:
         """TLS, now. Raises TroubleError where it fails."""
-        try:
-            yield StartTLS()
-        except TroubleError:
-            self.recording.event("tls failed")
-            raise
+        yield from handshake(self.recording, self.standing)
         self._framing = Framing()
-        self.standing.tls = True
-        self.recording.event("tls ok")
 
     def quit(self) -> Side:
         """QUIT, where it may be said."""

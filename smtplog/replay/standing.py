@@ -48,6 +48,10 @@ class Standing:
         """Whether the session speaks LMTP (RFC 2033)."""
         return self.hello == "LHLO"
 
+    def replies_due(self, verb: str) -> int:
+        """How many replies a command is due here: with LMTP the end of data has one for each recipient (RFC 2033 section 4.2)."""
+        return max(self.recipients, 1) if self.lmtp and verb in (END_OF_DATA, "BDAT LAST") else 1
+
     def verb_of(self, line: str) -> str:
         """The verb of a client line here: that of a command, ``AUTH-RESPONSE``; ``BDAT LAST`` is a verb of its own."""
         if self.in_auth:
@@ -93,8 +97,7 @@ class Standing:
             self.due -= 1
             return END_OF_DATA
         verb = self.waiting.popleft() if self.waiting else ""
-        if self.lmtp and verb in (END_OF_DATA, "BDAT LAST"):
-            self.due = max(self.recipients - 1, 0)
+        self.due = self.replies_due(verb) - 1
         if verb == "RCPT" and code // 100 == 2:
             self.recipients += 1
         if verb in ("EHLO", "LHLO") and code // 100 == 2:
