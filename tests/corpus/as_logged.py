@@ -55,6 +55,12 @@ class Log:
         return frozenset(words(line) for line in self.lines)
 
     @cached_property
+    def processes_shared(self) -> bool:
+        """Whether one process (of sendmail) opened more than one connection."""
+        openings = [line for line in self.lines if re.match("[0-9]+ === (?:CONNECT|EXEC) ", line)]
+        return len({line.split()[0] for line in openings}) < len(openings)
+
+    @cached_property
     def full(self) -> tuple[str, ...]:
         """The lines that are as long as Postfix lets them be."""
         return tuple(line for line in self.lines if len(line.encode("utf-8", "surrogateescape")) == POSTFIX_LINE)
@@ -63,7 +69,13 @@ class Log:
         """Whether a line holds it as its last words, but for what a program puts behind them."""
         if command in self.words or self.postfix:
             return command in self.words
-        return any(re.search(rf"(?<![\w.]){re.escape(form)}(?![^\s'\"\\\[])", self.text) for form in _forms(command))
+        return any(self._stands(form) for form in _forms(command))
+
+    def _stands(self, form: str) -> bool:
+        """Whether it stands anywhere as words of its own; a large log is searched for the octets first."""
+        first = self.text.find(form)
+        alone = re.compile(rf"(?<![\w.]){re.escape(form)}(?![^\s'\"\\\[])")
+        return first >= 0 and alone.search(self.text, first) is not None
 
     def holds_reply(self, said: Said) -> bool:
         _, code, text = said
@@ -377,9 +389,7 @@ def connection_kept(truth: list[Said], context: Context) -> tuple[list[Said], in
     """A client that keeps one connection while it talks over another (sendmail) writes both under one process id: whose
     the last QUIT is, the log does not tell."""
     read = list(context.dialog)
-    openings = [line for line in context.log.lines if re.match("[0-9]+ === (?:CONNECT|EXEC) ", line)]
-    shared = len({line.split()[0] for line in openings}) < len(openings)
-    if shared and truth and truth[-1][:2] == ("QUIT", 221) and read == truth[:-1]:
+    if context.log.processes_shared and truth and truth[-1][:2] == ("QUIT", 221) and read == truth[:-1]:
         return truth[:-1], 1
     return truth, 0
 

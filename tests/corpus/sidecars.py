@@ -99,6 +99,10 @@ class Entry:
         marked = tuple(each.slug for each in captures if events.found(lines, each.signature).any())
         return (self.slug,) if self.slug in marked else marked or ("bare-dialog",)
 
+    def block_size(self) -> int:
+        """Octets a block: small, so that blocks end anywhere, but not ten thousand of a large log."""
+        return max(997, len(_unpacked(self.path)) // 300)
+
     def log(self) -> Log:
         """The raw lines."""
         text = _unpacked(self.path).decode("utf-8", "surrogateescape")

@@ -23,7 +23,7 @@ def _id(entry: Entry) -> str:
 @pytest.mark.parametrize("entry", WITH_DIALOGS, ids=_id)
 def test_a_real_log_is_read_right(entry: Entry) -> None:
     """One reading, so that the large ones are read once."""
-    transcript = read(entry.path, date=entry.day(), show_secrets=True)
+    transcript = read(entry.path, date=entry.day(), show_secrets=True, block_size=entry.block_size())
     dialogs = list(transcript)
     assert len(transcript.files) + len(transcript.errors) == 1
     if entry.truth:  # an excerpt from a document may lack every mark of its format
@@ -39,5 +39,5 @@ def test_a_real_log_is_read_right(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", WITHOUT, ids=_id)
 def test_what_holds_no_dialog_is_not_claimed(entry: Entry) -> None:
-    transcript = read(entry.path)
+    transcript = read(entry.path, block_size=entry.block_size())
     assert not list(transcript) or not transcript.files

@@ -29,7 +29,8 @@ def chosen(dialogs: Iterator[Dialog]) -> Iterator[Dialog]:
 
 def played(entry: Entry, where: Path) -> Figures:
     """What comes of the dialogs of a file."""
-    return reproduced(chosen(iter(read(entry.path, date=entry.day(), show_secrets=True))), where, all_smtp=False)
+    transcript = read(entry.path, date=entry.day(), show_secrets=True, block_size=entry.block_size())
+    return reproduced(chosen(iter(transcript)), where, all_smtp=False)
 
 
 #: What is written down of it is read otherwise: a chunk that is wrong, refused, and lines behind it that nobody answers.
