@@ -84,6 +84,10 @@ def hello_argument_invalid(exchange: Exchange) -> Iterator[Hit]:
         C: EHLO [IPv6:2001:db8::25]
         S: 250 mx.example.net
 
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO 36A42160
+        S: 250 mx.example.net
+
     What to do: give one word, a host name of letters, digits and hyphens, or an address literal.
 
     Servers: most accept anything; Postfix refuses with reject_invalid_helo_hostname (501 5.5.2), Exim unless
@@ -105,7 +109,7 @@ def hello_argument_invalid(exchange: Exchange) -> Iterator[Hit]:
             corrected=f"EHLO {name}",
         )
         return
-    reason, form = _bad_name(name) or ("its last label is a number", "")
+    reason, form = _bad_name(name) or ("its last label has no letter", "")
     yield Hit(
         f"{name} is no host name: {reason}; {found[1].told}.",
         severity="error" if exchange.severity == 5 and exchange.reply and exchange.reply.code == 501 else "warning",
