@@ -5,10 +5,12 @@ before it, and what the client knew when it said it. No rule is registered here.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import cache, wraps
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from smtplog import speech, states
@@ -156,11 +158,19 @@ def without_hello_after_tls(dialog: Dialog, index: int) -> tuple[int, Exchange] 
     None where the handshake failed, or where the command was sent before it could be done."""
     if after(dialog.exchanges[index]).tls is not True or handshake_failed(dialog, index):
         return None
-    for i, exchange in commands(dialog):
-        if i > index and exchange.verb in VERBS:
-            early = group_start(dialog, i) <= index or in_doubt(dialog, i)
-            return None if early or exchange.verb in FIRST_AFTER_TLS else (i, exchange)
-    return None
+    known = _known_commands(dialog)
+    at = bisect_right(known, index, key=itemgetter(0))
+    if at == len(known):
+        return None
+    i, exchange = known[at]
+    early = group_start(dialog, i) <= index or in_doubt(dialog, i)
+    return None if early or exchange.verb in FIRST_AFTER_TLS else (i, exchange)
+
+
+@of_dialog
+def _known_commands(dialog: Dialog) -> list[tuple[int, Exchange]]:
+    """Of :func:`commands`, those whose verb is one of SMTP's."""
+    return [(i, exchange) for i, exchange in commands(dialog) if exchange.verb in VERBS]
 
 
 def handshake_failed(dialog: Dialog, index: int) -> bool:
