@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from smtplog.transcript import FileReport
 
 
-def write(page: Page, dialog: Dialog, findings: Sequence[Finding], files: Sequence[FileReport]) -> None:
-    """The whole note."""
+def write(
+    page: Page, dialog: Dialog, findings: Sequence[Finding], files: Sequence[FileReport], stopped: str = ""
+) -> None:
+    """The whole note; ``stopped``: what ended the session that is no fault of a line in it."""
     _answer(page, dialog)
-    page.heading("Steps")
     _steps(page, dialog)
     _reported(page, dialog)
-    _trouble(page, dialog, findings)
+    _trouble(page, dialog, findings, stopped)
     _reading(page, dialog, files)
 
 
@@ -47,6 +48,8 @@ def _steps(page: Page, dialog: Dialog) -> None:
         styles.append(_style(exchange.severity, exchange))
     if not any(row[4] for row in rows):
         rows = [[*row[:4], row[5]] for row in rows]
+    if rows:
+        page.heading("Steps")
     page.table(rows, styles=styles)
 
 
@@ -99,15 +102,18 @@ def _reported(page: Page, dialog: Dialog) -> None:
             page.wrapped(", ".join(part for part in details if part), 4)
 
 
-def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
+def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding], stopped: str) -> None:
     refused = [e for e in dialog.exchanges if e.severity >= 4]
     told = [finding for finding in findings if finding.severity != "info"] or list(findings)
-    if not findings and not refused and dialog.end != "truncated":
+    turned_away = dialog.greeting is not None and dialog.greeting.severity >= 4
+    if not (findings or refused or turned_away or stopped) and dialog.end != "truncated":
         page.heading("Nothing went wrong")
         page.line("  Every command was in order and every reply a success.")
         return
-    if findings:
+    if findings or stopped:
         page.heading("What went wrong")
+    if stopped:
+        page.wrapped(stopped, 4, "  " + ("• " if page.unicode else "- "))
     for finding in findings:
         colour = SEVERITY[finding.severity]
         page.wrapped(f"line {finding.line}: {finding.message}", 4, "  " + ("• " if page.unicode else "- "))
@@ -122,10 +128,10 @@ def _trouble(page: Page, dialog: Dialog, findings: Sequence[Finding]) -> None:
         page.wrapped(f"do: {finding.advice}", 8, "    ")
     explained = {finding.line for finding in told}
     plain = [e for e in refused if (e.line or 0) not in explained]
-    if plain or (dialog.greeting and dialog.greeting.severity >= 4):
+    if plain or turned_away:
         page.heading("What the server refused")
-        for reply in [dialog.greeting] if dialog.greeting and dialog.greeting.severity >= 4 else []:
-            _refusal(page, "the connection", reply)
+        if dialog.greeting is not None and turned_away:
+            _refusal(page, "the connection", dialog.greeting)
         for exchange in plain:
             if exchange.reply:
                 _refusal(page, exchange.command or "a command that the log does not hold", exchange.reply)

@@ -107,12 +107,29 @@ def test_no_password_without_tls(serving: Serve, monkeypatch: pytest.MonkeyPatch
     code, told = probe(f"127.0.0.1:{serving(FULL)}", *WHO, "--auth", "tim")
     assert code == 1
     assert [verb for verb, _ in said(told)] == ["EHLO", "QUIT"]
-    assert "under TLS only" in told["remarks"][0]
+    assert "under TLS only" in told["stopped"]
 
 
 def test_a_certificate_that_nobody_knows_ends_it(serving: Serve) -> None:
     code, told = probe(f"127.0.0.1:{serving(FULL)}", *WHO, "--starttls")
     assert code == 1 and "is not trusted" in str(told["ended"])
+
+
+@pytest.mark.parametrize(
+    ("words", "faults", "why"),
+    [
+        (["--starttls"], [], "is not trusted"),
+        (["--tls"], [], "speaks no TLS"),
+        (["--starttls"], ["502@EHLO"], "does not offer STARTTLS"),
+        ([], ["554@greeting"], "554 5.0.0 A fault on purpose"),
+        ([], ["drop@MAIL"], "without an answer"),
+    ],
+)
+def test_what_stopped_it_went_wrong(serving: Serve, words: list[str], faults: list[str], why: str) -> None:
+    ran = CliRunner().invoke(app, ["probe", f"127.0.0.1:{serving(FULL, *faults)}", *WHO, *words, "--timeout", "3"])
+    told = " ".join(ran.stdout.split())
+    assert ran.exit_code == 1 and "Nothing went wrong" not in told
+    assert why in told
 
 
 @pytest.mark.parametrize(

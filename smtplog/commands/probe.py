@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,22 +55,23 @@ def command(
     )
     hosts = [_address(each, tls) for each in (host, compare) if each]
     context = for_client(insecure, trust)
-    tried = [_try(each, plan, context, timeout, output, show_secrets, number) for number, each in enumerate(hosts)]
     page = Page()
+    tried = []
+    for number, at in enumerate(hosts):
+        tried.append(_try(at, plan, context, timeout, output, show_secrets, number))
+        if output_format == "text":  # at once: the next one may not be reached
+            _tell(page, at, *tried[-1])
     if output_format == "json":
         import json
 
         told = [
-            {"host": str(at), "refused": probe.refused, "ended": probe.ended, "remarks": probe.remarks}
-            | {"dialog": dialog_to_json(dialog, found)}
+            {"host": str(at), "refused": probe.refused, "ended": probe.ended, "stopped": probe.stopped}
+            | {"remarks": probe.remarks, "dialog": dialog_to_json(dialog, found)}
             for at, (probe, dialog, found) in zip(hosts, tried, strict=True)
         ]
         page.line(json.dumps(told if compare else told[0], ensure_ascii=True, indent=1))
-    else:
-        for at, (probe, dialog, found) in zip(hosts, tried, strict=True):
-            _tell(page, at, probe, dialog, found)
-        if compare:
-            _differences(page, hosts, [dialog for _, dialog, _ in tried])
+    elif compare:
+        _differences(page, hosts, [dialog for _, dialog, _ in tried])
     page.close()
     leave(int(any(probe.refused or probe.ended for probe, _, _ in tried)))
 
@@ -149,8 +151,8 @@ def _tell(page: Page, at: Address, probe: Probe, dialog: Dialog, found: list[Fin
     from smtplog.note import write
 
     page.line(page.paint(str(at), "bold"))
-    write(page, dialog, found, [])
-    for sentence in [*probe.remarks, *([f"It ended early: {probe.ended}."] if probe.ended else [])]:
+    write(page, dialog, found, [], probe.stopped or (f"It ended early: {probe.ended}." if probe.ended else ""))
+    for sentence in probe.remarks:
         page.wrapped(sentence)
     page.line()
 
@@ -160,7 +162,10 @@ def _differences(page: Page, hosts: list[Address], dialogs: list[Dialog]) -> Non
     from smtplog.steps import answers
 
     one, other = (answers(dialog) for dialog in dialogs)
-    names = list(dict.fromkeys([*one, *other]))
+    names: list[str] = list(one)
+    for before, name in pairwise(["", *other]):  # what the other one alone has stands where it has it
+        if name not in one:
+            names.insert(names.index(before) + 1 if before in names else 0, name)
     rows = [[name, one.get(name, "-"), other.get(name, "-")] for name in names if one.get(name) != other.get(name)]
     page.heading("What differs" if rows else "Both answered alike")
     if rows:

@@ -40,6 +40,7 @@ class Probe(Speaker):
     plan: Plan
     refused: int = 0  #: answers that were not a yes
     ended: str = ""  #: what ended it early; empty where nothing did
+    stopped: str = ""  #: why it went no further; empty where nothing held it up
     remarks: list[str] = field(default_factory=list)  #: what was left out, and why
 
     def side(self) -> Side:
@@ -135,7 +136,7 @@ class Probe(Speaker):
 
     def _stop(self, sentence: str) -> bool:
         self.refused += 1
-        self.remarks.append(sentence)
+        self.stopped = sentence
         return False
 
 

@@ -20,6 +20,16 @@ from smtplog.replay.framing import TroubleError
 #: Seconds for a reply, by the command it answers (RFC 5321 section 4.5.3.2).
 PATIENCE = {"": 300.0, "DATA": 120.0, ".": 600.0}
 _AT_ONCE = 1 << 16
+#: What OpenSSL calls the usual failures of a handshake, in words.
+_TLS_WORDS = {
+    "WRONG_VERSION_NUMBER": "the other side speaks no TLS here; a port that begins in clear wants STARTTLS",
+    "HTTP_REQUEST": "the other side speaks no TLS here; a port that begins in clear wants STARTTLS",
+    "UNEXPECTED_EOF": "the other side closed in the middle of it",
+    "reset by peer": "the other side closed in the middle of it",
+    "UNKNOWN_CA": "the other side does not trust the certificate",
+    "UNSUPPORTED_PROTOCOL": "the other side offers no TLS 1.2 or later",
+    "ALERT_PROTOCOL_VERSION": "the other side offers no TLS 1.2 or later",
+}
 _LINGER = 1.0  # seconds in which the other side may read what was sent last
 
 
@@ -249,7 +259,9 @@ class Wire:
         except TimeoutError:
             raise HandshakeError("the TLS handshake did not end in time") from None
         except (OSError, ValueError) as error:
-            raise HandshakeError(f"the TLS handshake failed: {getattr(error, 'reason', None) or error}") from None
+            reason = str(getattr(error, "reason", None) or error)
+            told = next((words for name, words in _TLS_WORDS.items() if name in reason), "")
+            raise HandshakeError(f"the TLS handshake failed: {f'{told} ({reason})' if told else reason}") from None
 
     def hang_up(self) -> None:
         """End the connection while another thread waits for its octets: for that one the other side has closed."""
