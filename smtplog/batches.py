@@ -159,11 +159,13 @@ class Assembler:
         if not pending:
             return None
         found = Events.concat(pending)
-        found = found.take(sessions.by_key(found))
+        arrived = sessions.by_key(found)
+        found = found.take(arrived)
         divided = sessions.divide(found, content_absent=self.content_absent)
         complete = _completed(divided, last_line, final)
         left = np.flatnonzero((complete == 0)[divided.session])
-        self._open = found.take(left[np.argsort(found.line[left], kind="stable")]).compact() if len(left) else None
+        # in the order in which they came: a line that was put together bears the number of its first part
+        self._open = found.take(left[np.argsort(arrived[left])]).compact() if len(left) else None
         real = np.bincount(divided.session, divided.strong, len(divided.first)) > 0
         wanted = (complete > 0) & real
         if not wanted.any():

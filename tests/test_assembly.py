@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtplog import read
 from smtplog.formats.assembly import unescaped, unglued
 
 ESCAPED = st.binary(max_size=40)
@@ -54,3 +57,21 @@ def test_glued_lines(text: str, lines: list[str]) -> None:
 def test_glued_lines_come_apart(words: list[str], glue: str) -> None:
     lines = [*(f"250-{word}" for word in words[:-1]), f"250 {words[-1]}"]
     assert unglued(glue.join(lines)) == lines
+
+
+@pytest.mark.parametrize("size", [1, 1 << 22])
+def test_a_line_stands_where_it_is_complete(tmp_path: Path, size: int) -> None:
+    """Also where its dialog is carried from one block to the next: RCPT begins before the reply to MAIL and ends behind it."""
+    said = [
+        ("\t", "220 mx.example.net ESMTP\r\n"),
+        ("", "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@exam"),
+        ("\t", "250 Ok\r\n"),
+        ("", "ple.net>\r\n"),
+        ("\t", "550 No such user\r\n"),
+    ]
+    chunks = "".join(f"{mark}{len(octets)}\n{octets}\n" for mark, octets in said)
+    log = tmp_path / "log"
+    log.write_text(f"Follow: tcp,ascii\n{chunks}", encoding="utf-8", newline="\n")
+    (dialog,) = read(log, input_format="tshark-follow", block_size=size)
+    assert [each.command for each in dialog.exchanges] == ["MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>"]
+    assert not any(each.pipelined for each in dialog.exchanges)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smtplog import judging, read
@@ -29,7 +29,6 @@ def is_necessary(data: bytes, slug: str) -> None:
     assert list(read(path, input_format=slug).check(RULES)) == by_one
 
 
-@settings(derandomize=True)  # the same logs each time
 @given(sample=broken())
 def test_the_marks_pass_over_no_finding_in_a_broken_log(sample: tuple[str, bytes]) -> None:
     slug, data = sample

@@ -33,17 +33,22 @@ def parameters_of(exchange: Exchange) -> list[tuple[str, str | None, int]]:
     """Keyword in upper case, value, and column from 1 of each parameter of a MAIL or RCPT line; of VRFY and EXPN too."""
     command = exchange.command or ""
     if exchange.verb in ("MAIL", "RCPT"):
-        path = _PATH.search(command)
-        start = path.end() if path else command.rfind(">") + 1 or command.find(" ", command.find(":") + 2)
+        start = _behind_path(command)
     elif exchange.verb in ("VRFY", "EXPN"):
         start = len(command) - len("SMTPUTF8") if command.upper().endswith(" SMTPUTF8") else -1
     else:
         return []
     if start <= 0:
         return []
-    found = [(m[1].upper(), m[2], start + m.start() + 1) for m in _PARAMETER.finditer(command[start:])]
+    found = [(m[1].upper(), m[2], m.start() + 1) for m in _PARAMETER.finditer(command, start)]
     cut = [(each.column, each.end) for each in dsn_values.parameters(command) if each.gap is not None]
     return [each for each in found if not any(first < each[2] <= last for first, last in cut)]
+
+
+def _behind_path(command: str) -> int:
+    """Where the path of a MAIL or RCPT line, right or wrong, ends; 0 or less: nowhere."""
+    path = _PATH.search(command)
+    return path.end() if path else command.rfind(">") + 1 or command.find(" ", command.find(":") + 2)
 
 
 @cache
@@ -78,12 +83,24 @@ def _missing(exchange: Exchange) -> list[tuple[str, str | None, int, tuple[str, 
 
 @per_batch
 def parameters(batch: Batch) -> tuple[np.ndarray, Strings]:
-    """The MAIL and RCPT exchanges with something behind the path, and that text."""
-    pairs = batch.exchanges
+    """The MAIL and RCPT exchanges with something behind the path, and that text. Of a line that is not right, or that has a
+    ``>`` elsewhere too, it is what reads as parameters, with single blanks."""
+    pairs, sessions = batch.exchanges, batch.sessions
     rows = np.flatnonzero(verbs("MAIL", "RCPT")(batch) & (pairs.event >= 0))
-    lines = events.replaced(events.take(batch.sessions.events.text, pairs.event[rows]), "=<>", "=-")
-    more = np.flatnonzero(~events.ends_with(lines, ">"))
-    return rows[more], events.after_last(events.take(lines, more), ">")
+    lines = events.replaced(events.take(sessions.events.text, pairs.event[rows]), "=<>", "=-")
+    rare = np.flatnonzero(~sessions.usual[pairs.event[rows]])
+    rare = rare[sessions.odd[pairs.event[rows[rare]]] | events.found(events.take(lines, rare), ">[^>]*>")]
+    wanted = ~events.ends_with(lines, ">")
+    wanted[rare] = True
+    more = np.flatnonzero(wanted)
+    words = events.after_last(events.take(lines, more), ">")
+    commands = events.listed(events.take(sessions.events.text, pairs.event[rows[rare]]))
+    return rows[more], events.replaced_at(words, np.searchsorted(more, rare), list(map(_as_parameters, commands)))
+
+
+def _as_parameters(command: str) -> str:
+    start = _behind_path(command)
+    return "".join(f" {match[0]}" for match in _PARAMETER.finditer(command, start)) if start > 0 else ""
 
 
 @per_batch

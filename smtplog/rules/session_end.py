@@ -23,7 +23,7 @@ from smtplog.rules.course import (
     was_told_to_go,
 )
 from smtplog.states import TRANSACTION_STATES
-from smtplog.suspects import disorder, unfinished
+from smtplog.suspects import unfinished
 
 
 def _silent(batch: Batch) -> np.ndarray:
@@ -31,6 +31,14 @@ def _silent(batch: Batch) -> np.ndarray:
     pairs = batch.exchanges
     spoken = np.array([name not in ("QUIT", "") for name in pairs.verbs], np.bool_)[pairs.verb]
     return np.bincount(pairs.session[spoken], minlength=len(batch.sessions.first)) == 0
+
+
+def _beyond_quit(batch: Batch) -> np.ndarray:
+    """The sessions that do not end with the first QUIT that was not refused."""
+    pairs = batch.exchanges
+    quit_said = np.array([name == "QUIT" for name in pairs.verbs], np.bool_)[pairs.verb] & (pairs.code // 100 != 5)
+    goes_on = np.append(pairs.session[1:] == pairs.session[:-1], False)[: len(quit_said)]
+    return np.bincount(pairs.session[quit_said & goes_on], minlength=len(batch.sessions.first)) > 0
 
 
 @rule(
@@ -41,7 +49,7 @@ def _silent(batch: Batch) -> np.ndarray:
     scope="dialog",
     reference="RFC 5321 4.1.1.10",
     advice="Stop sending after QUIT.",
-    sessions=disorder,
+    sessions=_beyond_quit,
 )
 def command_after_quit(dialog: Dialog) -> Iterator[Hit]:
     """The client went on after QUIT.
