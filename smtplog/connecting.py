@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -57,6 +58,16 @@ def listening_on(words: str, any_host: bool, reached: str) -> Address:
     if not any_host and not wire.is_loopback(at.host):
         raise UsageError(f"{at.host} is not loopback: whoever reaches it can talk to {reached}; --any-host allows it")
     return at
+
+
+def written(output: Path | None) -> contextlib.AbstractContextManager[TextIO | None]:
+    """Where a new session is written, nowhere without a file. Raises UsageError."""
+    if output is None:
+        return contextlib.nullcontext()
+    try:
+        return open(output, "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}; name another file with -o") from None
 
 
 def _password(what: str) -> str:

@@ -27,6 +27,7 @@ from smtplog.replay import wire
 from smtplog.replay.acts import Receive, Send
 from smtplog.replay.against import Again, prepared
 from smtplog.replay.against import replay as send_again
+from smtplog.replay.certificate import ephemeral
 from smtplog.replay.client import Client
 from smtplog.replay.comparison import Outcome
 from smtplog.replay.credentials import Credentials
@@ -84,11 +85,13 @@ def test_on_mismatch_continue_stop_and_quit_cleanly() -> None:
     assert goes_on.different and not goes_on.same and said(dialog)[-1] == "QUIT"
     with stand_in("450@RCPT") as port:
         stops, dialog = again(SEED, port, on_mismatch="stop")
-    assert stops.ended == "another answer" and said(dialog)[-1].startswith("RCPT") and "close client" in dialog
+    assert stops.ended == "another answer to RCPT" and said(dialog)[-1].startswith("RCPT") and "close client" in dialog
     assert [row.result for row in stops.rows][-1] == "not played"
     with stand_in("450@RCPT") as port:
         leaves, dialog = again(SEED, port, on_mismatch="quit-cleanly")
-    assert leaves.ended == "another answer" and said(dialog)[-2].startswith("RCPT") and said(dialog)[-1] == "QUIT"
+    assert (
+        leaves.ended == "another answer to RCPT" and said(dialog)[-2].startswith("RCPT") and said(dialog)[-1] == "QUIT"
+    )
 
 
 def test_a_server_that_leaves_is_another_answer_wherever_it_does() -> None:
@@ -138,6 +141,44 @@ def test_json(replay: Callable[..., Ran], tmp_path: Path) -> None:
     assert 0 <= rows["MAIL"]["seconds"] < LIMIT
     (new,) = smtplog.read(tmp_path / "new.dialog")
     assert [each.reply.code for each in new.exchanges if each.verb == "RCPT" and each.reply] == [450]
+
+
+def test_the_verdict_first_then_what_differs_word_for_word(replay: Callable[..., Ran], tmp_path: Path) -> None:
+    offers = "S: 250-mx\nS: 250-SIZE 100\nS: 250-VRFY\nS: 250 DSN\n"
+    refusal = "no, not here and not now, for a reason that stands at the very end of this line: greylisted"
+    text = f"S: 220 mx\nC: EHLO a\n{offers}C: NOOP\nS: 250 yes\nC: QUIT\nS: 221 bye\n"
+    served = text.replace("SIZE 100\nS: 250-VRFY\nS: 250 DSN", "DSN\nS: 250 SIZE 200").replace(
+        "250 yes", f"450 {refusal}"
+    )
+    with stand_in(log=written(tmp_path, served, "served.dialog")) as port:
+        ran = replay(written(tmp_path, text), port, "--match", "exact")
+    lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 1 and lines[1] == "Different: 2 of 4 answers."
+    told = [line for line in lines if "250-SIZE" in line or "DSN" in line or "VRFY" in line]
+    assert told == ["250-SIZE 100 250 SIZE 200", "≠ 250-VRFY", "250 DSN 250-DSN"]
+    assert all(word in ran.stdout.partition("NOOP")[2] for word in refusal.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--match", "exact"], "--match goes with --to HOST:PORT"),
+        (["--yes"], "--yes goes with --to HOST:PORT"),
+        (["--to", "127.0.0.1:1", "--step"], "--step goes without --to HOST:PORT"),
+        (["--to", "127.0.0.1:1", "--tls", "--starttls"], "TLS starts once"),
+        (["--to", "127.0.0.1:1", "-o", "/dev/full/x"], "/dev/full/x cannot be written"),
+        (["--to", "127.0.0.1:1", "-o", str(SEED)], "would be written over"),
+        (["--cast", str(SEED)], "would be written over"),
+    ],
+)
+def test_options_that_do_not_fit(
+    words: list[str], why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = SEED.read_bytes()
+    monkeypatch.setattr("sys.argv", ["smtplog", "replay", str(SEED), *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2 and why in capsys.readouterr().err and SEED.read_bytes() == before
 
 
 def test_junit(replay: Callable[..., Ran]) -> None:
@@ -263,6 +304,33 @@ def test_loopback_is_told_by_every_address_of_a_name(monkeypatch: pytest.MonkeyP
     assert [host for host in found if wire.is_loopback(host)] == ["localhost"]
 
 
+# -- TLS otherwise than it was recorded
+
+CLEAR = "S: 220 mx\nC: EHLO a\nS: 250 mx\nC: NOOP\nS: 250 ok\nC: QUIT\nS: 221 bye\n"
+WITH_STARTTLS = CLEAR.replace("C: NOOP", "C: STARTTLS\nS: 220 go\n*: tls ok\nC: EHLO a\nS: 250 mx\nC: NOOP")
+AT_ONCE = "*: tls ok\n" + CLEAR
+
+
+@pytest.mark.parametrize("recorded", [CLEAR, WITH_STARTTLS, AT_ONCE], ids=["clear", "starttls", "at once"])
+@pytest.mark.parametrize("served", [WITH_STARTTLS, AT_ONCE], ids=["starttls", "at once"])
+def test_a_log_is_sent_under_tls_however_it_was_recorded(recorded: str, served: str, tmp_path: Path) -> None:
+    log, other = written(tmp_path, recorded), written(tmp_path, served, "served.dialog")
+    wanted = {"implicit_tls": True} if served == AT_ONCE else {"starttls": True}
+    conduct = Conduct(unmatched="state-machine", tls=ephemeral("127.0.0.1")[0], timeout=LIMIT)
+    with Listener(parts(other), Address("127.0.0.1", 0), conduct) as listening:
+        outcome, new = again(log, listening.port, **wanted)
+    assert outcome.same, outcome
+    assert new.count("C: STARTTLS") == (served == WITH_STARTTLS)
+    assert new.index("tls ok") < new.index("C: NOOP")
+
+
+def test_nothing_goes_in_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
+    log = written(tmp_path, CLEAR)
+    with stand_in(log=log) as port:
+        outcome, new = again(log, port, starttls=True)
+    assert outcome.ended == "TLS was asked for, and the server does not start it" and said(new)[-1] == "STARTTLS"
+
+
 # -- edits
 
 ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.(example|net)", fullmatch=True)
@@ -294,7 +362,9 @@ def test_only_the_envelope_changes(tmp_path: Path, sender: str, new: str, other:
     assert [path(line) for line in after[2:4]] == [sender, sender]
     assert [path(line) for line in after[4:7]] == [new, f"carol{domain}", f"dan{domain}"]
     assert after[7:] == before[7:] and after[0] == before[0]
-    assert [parameters(line) for line in after] == [parameters(line) for line in before]
+    assert after[4].endswith(f" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;{new}")
+    kept = [[{**parameters(line), "ORCPT": None} for line in each] for each in (after, before)]
+    assert kept[0] == kept[1]
     assert [turn.said for turn in changed.turns[7:]] == [turn.said for turn in part.turns[7:]]
     assert [turn.reply for turn in changed.turns] == [turn.reply for turn in part.turns]
     assert recipients([changed]) == list(dict.fromkeys([new, f"carol{domain}", f"dan{domain}"]))

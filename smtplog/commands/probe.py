@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client
+from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client, written
 from smtplog.errors import UsageError
 from smtplog.output import Output, OutputFormat, Page, ShowSecrets, comma, leave, one_of
 
@@ -126,11 +126,8 @@ def _try(
         path = _numbered(output, number) if output else Path(folder) / "probe.dialog"
         wire = connect(at, timeout)
         wire.tls, wire.timeout = context, timeout
-        try:
-            stream = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-        with stream:
+        with written(path) as stream:
+            assert stream is not None
             recording = Recording(stream, show_secrets=show_secrets)
             recording.event(f"connect {wire.here} -> {at}")
             probe = Probe(recording=recording, plan=plan)

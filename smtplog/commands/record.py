@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +20,7 @@ from smtplog.connecting import (
     for_client,
     for_server,
     listening_on,
+    written,
 )
 from smtplog.errors import UsageError
 from smtplog.output import Output, Page, ShowSecrets, leave, printable
@@ -139,7 +139,7 @@ def _by_hand(
     page = Page()
     shown = Shown(page, terminal, terminal if explain is None else explain)
     try:
-        with _written(output) as stream:
+        with written(output) as stream:
             conversation = Conversation(
                 recording=kind(stream if stream is not None else io.StringIO(), show_secrets=show),
                 screen=shown,
@@ -164,15 +164,6 @@ def _by_hand(
         shown.noted(f"kept in {output}")
     page.close()
     return code
-
-
-def _written(output: Path | None) -> contextlib.AbstractContextManager[TextIO | None]:
-    if output is None:
-        return contextlib.nullcontext()
-    try:
-        return open(output, "w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _name(host: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client, nothing, plays
+from smtplog.connecting import DAY, Auth, Insecure, Tls, Trust, credentials, for_client, nothing, plays, written
 from smtplog.errors import UsageError
 from smtplog.output import (
     Day,
@@ -61,13 +60,16 @@ def command(
     show_secrets: ShowSecrets = False,
     dialog: Annotated[str | None, typer.Option("--dialog", help="Only the dialog with this id.")] = None,
     to: Annotated[str | None, _TO] = None,
-    match: Annotated[str, _MATCH] = "code",
-    on_mismatch: Annotated[str, _MISMATCH] = "continue",
+    match: Annotated[str | None, _MATCH] = None,
+    on_mismatch: Annotated[str | None, _MISMATCH] = None,
     sets: Annotated[list[str] | None, _SET] = None,
     maps: Annotated[list[str] | None, _MAP] = None,
     ehlo: Annotated[str | None, typer.Option(help="The name in EHLO.")] = None,
     auth: Auth = None,
     tls: Tls = False,
+    starttls: Annotated[
+        bool, typer.Option("--starttls", help="Start TLS after the first EHLO, though the log does not.")
+    ] = False,
     insecure: Insecure = False,
     trust: Trust = None,
     deliver: Annotated[
@@ -75,8 +77,8 @@ def command(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is sent.")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="With --to: keep the recorded pauses.")] = False,
-    speed: Annotated[float, typer.Option(help="So many times as fast as recorded.")] = 1.0,
-    max_wait: Annotated[float, _MAX_WAIT] = 2.0,
+    speed: Annotated[float | None, typer.Option(help="So many times as fast as recorded.")] = None,
+    max_wait: Annotated[float | None, _MAX_WAIT] = None,
     timeout: Annotated[float | None, _TIMEOUT] = None,
     step: Annotated[bool, typer.Option("--step", help="On a terminal: Enter shows the next exchange.")] = False,
     cast: Annotated[Path | None, typer.Option(help="Write an asciinema recording to this file.")] = None,
@@ -90,15 +92,21 @@ def command(
     from smtplog.replay.terminal import Pace
     from smtplog.replay.wire import address
 
+    timing = timing or speed is not None or max_wait is not None
+    speed, max_wait = 1.0 if speed is None else speed, 2.0 if max_wait is None else max_wait
     if not 0 < speed <= 1000 or (timeout is not None and not 0 < timeout <= DAY) or not 0 <= max_wait <= DAY:
         raise UsageError("--speed is a number up to 1000, --timeout and --max-wait are seconds up to 86400")
     one_of(output_format, "text", "json", "junit")
-    one_of(on_mismatch, *ON_MISMATCH, what="way to go on")
-    sending = {"--set": sets, "--map": maps, "--ehlo": ehlo, "--auth": auth, "--deliver": deliver, "--tls": tls}
+    sending: dict[str, object] = {"--set": sets, "--map": maps, "--ehlo": ehlo, "--auth": auth, "--deliver": deliver}
+    sending |= {"--tls": tls, "--starttls": starttls, "--insecure": insecure, "--trust": trust, "--yes": yes}
+    sending |= {"--match": match, "--on-mismatch": on_mismatch, "--timeout": timeout}
     playing = {"--step": step, "--cast": cast}
     stray = [name for name, given in (playing if to is not None else sending).items() if given]
     if stray:
         raise UsageError(f"{stray[0]} goes {'with' if to is None else 'without'} --to HOST:PORT")
+    if tls and starttls:
+        raise UsageError("--starttls and --tls do not go together: TLS starts once")
+    _spared(paths, output or cast)
     if to is None:
         one_of(output_format, "text", what="output format without --to")
         transcript = opened(paths, input_format, grammar, date, timezone, show_secrets)
@@ -108,8 +116,8 @@ def command(
     how = Again(
         to=address(to, 465 if tls else 25),
         tls=for_client(insecure, trust),
-        level=typing.cast(Level, one_of(match, *LEVELS, what="match")),
-        on_mismatch=on_mismatch,
+        level=typing.cast(Level, one_of(match or "code", *LEVELS, what="match")),
+        on_mismatch=one_of(on_mismatch or "continue", *ON_MISMATCH, what="way to go on"),
         speed=speed if timing else 0.0,
         most_wait=max_wait,
         timeout=timeout,
@@ -118,6 +126,7 @@ def command(
         edits=edits(sets or (), maps or (), ehlo),
         show_secrets=show_secrets,
         implicit_tls=tls,
+        starttls=starttls,
     )
     transcript = opened(paths, input_format, grammar, date, timezone, show_secrets=True)
     parts = plays(each for each in transcript if dialog is None or each.id == dialog)
@@ -137,6 +146,12 @@ def _nothing(transcript: Any, dialog: str | None) -> UsageError:
     return nothing(
         transcript.errors, f"there is no dialog {dialog!r} here" if dialog else "there is no dialog here to play"
     )
+
+
+def _spared(paths: list[str], output: Path | None) -> None:
+    """Raises UsageError where the output would be written over a log that is still to be read."""
+    if output is not None and output.exists() and any(Path(each).exists() and output.samefile(each) for each in paths):
+        raise UsageError(f"{output} is a log that is to be played and would be written over; name another file with -o")
 
 
 # -- in the terminal
@@ -210,7 +225,7 @@ def _against(parts: list[Play], how: Again, output_format: str, output: Path | N
     page = Page()
     form = outcomes.FORMS[output_format](page)
     same = True
-    with open(output, "w", encoding="utf-8") if output else contextlib.nullcontext() as stream:
+    with written(output) as stream:
         try:
             for outcome in against.replay(parts, how, stream):
                 same = same and outcome.same

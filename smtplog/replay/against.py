@@ -10,7 +10,7 @@ from typing import TextIO
 from smtplog.replay.client import Client
 from smtplog.replay.comparison import Outcome, outcome
 from smtplog.replay.credentials import Credentials
-from smtplog.replay.edits import Edits, edited
+from smtplog.replay.edits import Edits, edited, secured
 from smtplog.replay.matching import Level
 from smtplog.replay.recording import Recording
 from smtplog.replay.turns import Play
@@ -33,14 +33,15 @@ class Again:
     edits: Edits = field(default_factory=Edits)
     show_secrets: bool = False
     implicit_tls: bool = False
+    starttls: bool = False
 
 
 def prepared(plays: list[Play], how: Again) -> list[Play]:
     """The plays with their changes. Raises UsageError before anything is sent."""
-    from dataclasses import replace
-
     changed = [edited(play, how.edits) for play in plays]
-    return [replace(play, implicit_tls=True) for play in changed] if how.implicit_tls else changed
+    if not (how.implicit_tls or how.starttls):
+        return changed
+    return [secured(play, at_once=how.implicit_tls) for play in changed]
 
 
 def replay(plays: list[Play], how: Again, stream: TextIO | None = None) -> Iterator[Outcome]:

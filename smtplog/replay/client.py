@@ -123,6 +123,8 @@ class Client(Speaker):
             yield from self._settle()
             if self.heard[-1].reply is not None and code_of(self.heard[-1].reply) == 220:
                 yield from self.handshake()
+            elif turn.is_added:
+                raise TroubleError("TLS was asked for, and the server does not start it")
 
     def _say(self, turn: Turn, heard: Heard) -> Side:
         assert turn.said is not None
@@ -156,6 +158,8 @@ class Client(Speaker):
         standing = self.standing
         if not self.deliver and (turn.verb in ("DATA", "BDAT") or (turn.verb == END_OF_DATA and turn.pipelined)):
             return "message text is sent with --deliver only"
+        if turn.starts_tls and standing.tls:
+            return "TLS is active already"
         if "secret" in turn.made_up and self.credentials is None and not self.as_masked:
             return "the log masks the secret: name a user with --auth"
         if turn.verb == END_OF_DATA and standing.transaction != "data" and not turn.pipelined:
@@ -199,4 +203,4 @@ class Client(Speaker):
         recorded = heard.turn.reply
         heard.same = not heard.compared or (recorded is None or same_reply(recorded, heard.reply or b"", self.level))
         if not heard.same and self.on_mismatch != "continue":
-            self.ended = self.ended or "another answer"
+            self.ended = self.ended or f"another answer to {heard.turn.verb or 'the connection'}"

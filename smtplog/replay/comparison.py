@@ -8,6 +8,7 @@ from typing import Any
 
 from smtplog import redact, speech
 from smtplog.dialogs import END_OF_DATA
+from smtplog.model import Dialog
 from smtplog.replay.client import Client
 from smtplog.replay.framing import code_of, shown
 from smtplog.replay.standing import masked
@@ -101,7 +102,7 @@ def outcome(client: Client, *, show_secrets: bool = False) -> Outcome:
             result = "nothing to compare"
         else:
             result = "same" if heard.same else "different" if given is not None else "no answer"
-        command = redact.mask(_command(heard.turn, show_secrets), pattern)
+        command = redact.mask(_command(dialog, heard.turn, show_secrets), pattern)
         delay = heard.turn.delay or None
         stand_ins = tuple(sorted(heard.turn.made_up))
         row = Row(
@@ -124,7 +125,7 @@ def _unplayed(client: Client, hidden: Any, show_secrets: bool) -> Iterator[Row]:
     for turn in client.unplayed():
         yield Row(
             turn.line,
-            hidden(_command(turn, show_secrets)),
+            hidden(_command(client.play.dialog, turn, show_secrets)),
             hidden(_text(turn.reply)),
             None,
             turn.delay or None,
@@ -133,9 +134,12 @@ def _unplayed(client: Client, hidden: Any, show_secrets: bool) -> Iterator[Row]:
         )
 
 
-def _command(turn: Turn, show_secrets: bool) -> str:
+def _command(dialog: Dialog, turn: Turn, show_secrets: bool) -> str:
+    if turn.said is None and turn.exchange is None:
+        return "(the same message, for one more recipient)" if turn.verb == END_OF_DATA else "(greeting)"
     if turn.said is None:
-        return "(greeting)" if turn.exchange is None else "(unasked)"
+        recipient = dialog.exchanges[turn.exchange].recipient if turn.further and turn.exchange is not None else None
+        return f"(the same message, for {recipient})" if recipient else "(unasked)"
     if turn.verb == END_OF_DATA:
         return f"({turn.text:,} octets of message text)"
     line = shown(turn.command)

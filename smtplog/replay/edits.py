@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from smtplog import speech
 from smtplog.errors import UsageError
 from smtplog.replay.framing import shown
+from smtplog.replay.stand_ins import reply_for
 from smtplog.replay.turns import CRLF, Play, Turn
+from smtplog.rules.dsn_values import decoded
 from smtplog.states import HELLO, MAIL
 from smtplog.views import path
 
@@ -80,6 +82,25 @@ def edited(play: Play, changes: Edits) -> Play:
     return replace(play, turns=tuple(_turn(turn, play, changes) for turn in play.turns))
 
 
+def secured(play: Play, *, at_once: bool) -> Play:
+    """The play under TLS from the first octet, or after a STARTTLS behind its first hello, however it was recorded. A recorded
+    STARTTLS is left out by the client where TLS stands already."""
+    if at_once:
+        return replace(play, implicit_tls=True)
+    turns = play.turns
+    first = next((i for i, turn in enumerate(turns) if turn.verb in ("EHLO", "LHLO")), None)
+    if first is None:
+        raise UsageError(f"dialog {play.dialog.id} has no EHLO, so STARTTLS cannot come behind it")
+    if any(turn.starts_tls for turn in turns):
+        return replace(play, implicit_tls=False)
+    added = frozenset(("command", "reply"))
+    start = Turn(None, None, "STARTTLS", b"STARTTLS" + CRLF, reply_for("STARTTLS"), starts_tls=True, made_up=added)
+    hello = replace(turns[first], exchange=None, line=None, pipelined=False, made_up=turns[first].made_up | added)
+    after = turns[first + 1 : first + 2]
+    rest = tuple(replace(turn, pipelined=False) for turn in after) + turns[first + 2 :]
+    return replace(play, implicit_tls=False, turns=(*turns[: first + 1], start, hello, *rest))
+
+
 def recipients(plays: Iterable[Play]) -> list[str]:
     """The recipients that these plays name, each once."""
     lines = (shown(turn.command) for play in plays for turn in play.turns if turn.verb == "RCPT" and turn.said)
@@ -103,13 +124,26 @@ def _turn(turn: Turn, play: Play, changes: Edits) -> Turn:
         new = changes.address(old)
     if new == old:
         return turn
-    return _line(turn, f"{line[: len(verb)]} {argument.partition(':')[0]}:<{new}>{_parameters(argument)}")
+    rest = "".join(f" {_original(each, old, new)}" for each in _parameters(argument))
+    return _line(turn, f"{line[: len(verb)]} {argument.partition(':')[0]}:<{new}>{rest}")
 
 
-def _parameters(argument: str) -> str:
+def _parameters(argument: str) -> list[str]:
     rest = argument.partition(":")[2].lstrip()
     after = rest.partition(">")[2] if rest.startswith("<") else rest.partition(" ")[2]
-    return f" {after.strip()}" if after.strip() else ""
+    return after.split()
+
+
+def _original(parameter: str, old: str, new: str) -> str:
+    """A parameter of RCPT; an ORCPT that names the recorded recipient names the new one, so that no report of the test goes
+    by the old one (RFC 3461 section 4.2)."""
+    name, _, value = parameter.partition("=")
+    kind, _, address = value.partition(";")
+    same = decoded(address).casefold() == old.casefold()
+    if name.upper() != "ORCPT" or kind.lower() not in ("rfc822", "utf-8") or not same:
+        return parameter
+    written = "".join(c if "!" <= c <= "~" and c not in "+=" else f"+{ord(c):02X}" for c in new)
+    return f"{name}={kind};{written if new.isascii() else new}"
 
 
 def _completed(verb: str, argument: str, play: Play, changes: Edits) -> str:
@@ -121,7 +155,8 @@ def _completed(verb: str, argument: str, play: Play, changes: Edits) -> str:
     value = wanted[verb]
     if value is None:
         raise UsageError(
-            f"{play.dialog.source} holds no client lines: the {verb} that was sent is not known; give it with --set {name}=…"
+            f"the words of the {verb} that was sent in dialog {play.dialog.id} are not in {play.dialog.source}; give them "
+            f"with --set {name}=…, or choose another dialog with --dialog"
         )
     return f"{verb} {value}" if verb in HELLO else f"{verb} {'FROM' if verb == 'MAIL' else 'TO'}:<{value}>"
 

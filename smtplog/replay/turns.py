@@ -42,6 +42,11 @@ class Turn:
     delay: float = 0.0  #: seconds from then to the reply
 
     @property
+    def is_added(self) -> bool:
+        """Whether the log holds nothing of it."""
+        return self.exchange is None and {"command", "reply"} <= self.made_up
+
+    @property
     def command(self) -> bytes:
         """The command line without its end; empty where nothing is said."""
         said = self.said or b""

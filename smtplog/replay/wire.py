@@ -22,8 +22,8 @@ PATIENCE = {"": 300.0, "DATA": 120.0, ".": 600.0}
 _AT_ONCE = 1 << 16
 #: What OpenSSL calls the usual failures of a handshake, in words.
 _TLS_WORDS = {
-    "WRONG_VERSION_NUMBER": "the other side speaks no TLS here; a port that begins in clear wants STARTTLS",
-    "HTTP_REQUEST": "the other side speaks no TLS here; a port that begins in clear wants STARTTLS",
+    "WRONG_VERSION_NUMBER": "the other side speaks no TLS here; a port that begins in clear wants --starttls",
+    "HTTP_REQUEST": "the other side speaks no TLS here; a port that begins in clear wants --starttls",
     "UNEXPECTED_EOF": "the other side closed in the middle of it",
     "reset by peer": "the other side closed in the middle of it",
     "UNKNOWN_CA": "the other side does not trust the certificate",
@@ -222,7 +222,9 @@ class Wire:
             except OSError:
                 return b""
         what = f"no whole answer to {command}" if command else "nothing whole"
-        raise LateError(f"{what} came in time")
+        silent = bool(self.name) and not command and not isinstance(self.socket, ssl.SSLSocket)
+        hint = "; a port that takes TLS at once, as 465 does, is silent until then: --tls" if silent else ""
+        raise LateError(f"{what} came in time{hint}")
 
     def glance(self) -> bytes:
         """What has come already, nothing where the other side closed. Raises LateError where nothing has come."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from abc import ABC, abstractmethod
+from collections import defaultdict, deque
+from itertools import zip_longest
 
 from smtplog.output import Page, elided, printable
 from smtplog.replay.comparison import Outcome, Row
+from smtplog.replay.matching import masked
 from smtplog.reports.junit import attribute, content
 
 _MARKS = {
@@ -35,7 +39,7 @@ class OutcomeForm(ABC):
 
 
 class Text(OutcomeForm):
-    """The two dialogs side by side, what differs marked, the verdict last."""
+    """The verdict, then the two dialogs side by side, what differs marked."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(page)
@@ -49,11 +53,11 @@ class Text(OutcomeForm):
         self.told += 1
         self.different += not outcome.same
         page.line(page.paint(f"{printable(outcome.dialog)}  {printable(outcome.source)}", "bold"))
+        page.line(self._verdict(outcome))
         half = (page.width - 24) // 2
-        page.line(page.paint(f"    {'recorded':<{half + 9}}  {'now':<{half}}", "dim"))
+        page.line(page.paint(f"    {'':2}{'recorded':<{half + 8}}  now", "dim"))
         for row in outcome.rows:
             self._row(row, half)
-        page.line(self._verdict(outcome))
 
     def _row(self, row: Row, half: int) -> None:
         page = self.page
@@ -65,25 +69,44 @@ class Text(OutcomeForm):
             page.line(f"    {page.paint(f'{mark} {printable(row.why)}', colour)}")
         if row.why or (row.recorded is None and row.given is None):
             return
+        differs = row.result in ("different", "no answer")
+        times = _seconds(row.recorded_seconds), _seconds(row.seconds)
+        for number, (one, other) in enumerate(self._beside(row)):
+            here = mark if number == 0 or (differs and masked(one[4:]) != masked(other[4:])) else " "
+            folded = [
+                _folded(printable(side), half) if differs else [elided(printable(side), half)] for side in (one, other)
+            ]
+            for left, right in zip_longest(*folded, fillvalue=""):
+                text = f"{here} {left:<{half}} {times[0]:>7}  {right:<{half}} {times[1]:>7}".rstrip()
+                page.line("    " + page.paint(text, "" if here in " =" else colour))
+                here, times = " ", ("", "")
+
+    def _beside(self, row: Row) -> list[tuple[str, str]]:
+        """The lines of both replies; behind the first, those that begin with the same word (a keyword of EHLO) in one row."""
         left = (row.recorded or "(not in the log)").split("\n")
         right = (row.given or f"({row.result})").split("\n")
-        if row.result == "same" and row.given == row.recorded and len(left) > 2:
-            left, right = [left[0], f"… {len(left) - 1} lines more"], [right[0], "…"]
-        seconds = _seconds(row.recorded_seconds), _seconds(row.seconds)
-        for i in range(max(len(left), len(right))):
-            one, other = (elided(printable(side[i]), half) if i < len(side) else "" for side in (left, right))
-            times = seconds if i == 0 else ("", "")
-            text = f"{mark if i == 0 else ' '} {one:<{half}} {times[0]:>7}  {other:<{half}} {times[1]:>7}".rstrip()
-            page.line("    " + page.paint(text, "" if row.result == "same" else colour))
+        more = f"{'…' if self.page.unicode else '...'} {len(left) - 1} lines more"
+        if len(left) > 2 and (row.given is None or row.given == row.recorded):
+            return [(left[0], right[0]), (more, more if row.given is not None else "")]
+        waiting: dict[str, deque[str]] = defaultdict(deque)
+        for line in right[1:]:
+            waiting[_first(line)].append(line)
+        rows = [(left[0], right[0])]
+        for line in left[1:]:
+            alike = waiting[_first(line)]
+            rows.append((line, alike.popleft() if alike else ""))
+        return rows + [("", line) for lines in waiting.values() for line in lines]
 
     def _verdict(self, outcome: Outcome) -> str:
         page = self.page
+        skipped = sum(row.result == "not sent" for row in outcome.rows)
+        rest = f"; {skipped} not sent" if skipped else ""
         if outcome.same:
-            skipped = sum(row.result == "not sent" for row in outcome.rows)
-            rest = f"; {skipped} not sent" if skipped else ""
             return page.paint(f"The same: {_answers(outcome.compared)} as recorded{rest}.", "green")
         words = (
-            f"Different: {outcome.different} of {_answers(outcome.compared)}" if outcome.different else "Not to the end"
+            f"Different: {outcome.different} of {_answers(outcome.compared)}{rest}"
+            if outcome.different
+            else f"Not to the end{rest}"
         )
         why = f"; it ended early: {printable(outcome.ended)}" if outcome.ended else ""
         return page.paint(f"{words}{why}.", "red")
@@ -93,6 +116,16 @@ class Text(OutcomeForm):
         if self.told > 1:
             self.page.line()
             self.page.line(f"{self.told - self.different:,} of {self.told:,} dialogs went as recorded.")
+
+
+def _first(line: str) -> str:
+    """The first word behind the code."""
+    return line[4:].partition(" ")[0].casefold()
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A line of a reply in as many rows as it needs."""
+    return textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False) or [""]
 
 
 def _answers(count: int) -> str:
