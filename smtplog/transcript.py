@@ -243,7 +243,7 @@ class Transcript:
                 names[part.source].dialogs += count
             yield batch
 
-    def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, str]:
+    def _format(self, source: Source, head: Block, report: FileReport) -> tuple[formats.Declaration, formats.Margin]:
         """Which format a file is, and what its lines begin with that is none of it."""
         if self._declaration is not None:
             chosen, margin = self._declaration, formats.margin_before(self._declaration, head)

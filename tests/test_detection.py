@@ -156,5 +156,29 @@ def test_a_log_that_was_pasted_is_recognised(slug: str, margin: str, tmp_path: P
     assert [_said(dialog) for dialog in named] == [_said(dialog) for dialog in same]
 
 
+COLLECTORS = {
+    "syslog": b"Nov 12 19:35:01 mx1 mail-app[123]: ",
+    "journal": b"2026-11-12T19:35:01+0100 mx1 mail-app[123]: ",
+    "rfc5424": b"<22>1 2026-11-12T19:35:01.123456+01:00 mx1 mail-app 123 - - ",
+    "docker": b"2026-11-12T19:35:01.123456789Z ",
+    "compose": b"mail-app-1  | ",
+    "kubernetes": b"2026-11-12T19:35:01.123456789Z stdout F ",
+}
+COLLECTED = ("aiosmtpd", "mailhog", "msmtp", "postfix-verbose", "python-smtplib", "stalwart", "swaks")
+
+
+@pytest.mark.parametrize("slug", COLLECTED)
+def test_a_log_that_went_through_a_collector_is_recognised(slug: str, tmp_path: Path) -> None:
+    """What syslog, the journal, docker or Kubernetes write before each line is no part of a log: the same dialogs are read."""
+    same = [_said(dialog) for dialog in read(PASTED[slug], show_secrets=True)]
+    for name, before in COLLECTORS.items():
+        collected = tmp_path / name
+        lines = [line for line in PASTED[slug].read_bytes().splitlines(keepends=True) if line.strip()]
+        collected.write_bytes(b"".join(before + line for line in lines))
+        log = read(collected, show_secrets=True)
+        assert (name, [_said(dialog) for dialog in log]) == (name, same)
+        assert log.files[0].format == slug
+
+
 def _said(dialog: Dialog) -> list[object]:
     return [(each.command, each.reply and (each.reply.code, each.reply.text)) for each in dialog.exchanges]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from smtplog.formats.clock import Calendar, calendar_of, zone_named
 from smtplog.formats.declaration import Declaration, declaration, declarations, own_declaration, read_grammar
 from smtplog.formats.detection import ENOUGH, Candidate, detect, events_of, margin_before, sides_swapped, turned
-from smtplog.formats.margins import without_margin
+from smtplog.formats.margins import Margin, without_margin
 from smtplog.formats.readers import Reader, reader
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Calendar",
     "Candidate",
     "Declaration",
+    "Margin",
     "Reader",
     "calendar_of",
     "declaration",

@@ -10,7 +10,7 @@ import numpy as np
 from smtplog import events, speech
 from smtplog.events import CLIENT, CLOSED, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
-from smtplog.formats.margins import margin_of, without_margin
+from smtplog.formats.margins import NO_MARGIN, Margin, collected_by, margin_of, without_margin
 from smtplog.formats.readers import column_of, reader
 from smtplog.grammar import rule_names, shapes
 from smtplog.lines import Block
@@ -26,7 +26,7 @@ class Candidate:
     slug: str
     score: float
     reason: str
-    margin: str = ""  #: what the lines begin with that is none of the format's
+    margin: Margin = NO_MARGIN  #: what the lines begin with that is none of the format's
 
 
 def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Candidate]:
@@ -35,22 +35,26 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
     A signature that is found counts a half; the rest is the share of the lines that bear it or look like a dialog. Whatever
     bears the marks of a format and holds no dialog is not claimed. Formats without a signature of their own (generic arrows,
     the bare dialog) are tried where no other is found; before that, what every line begins with is taken off: logs are pasted
-    into documents.
+    into documents, and go through syslog, the journal and the collectors of containers.
     """
     known = declarations() if among is None else among
-    margin = margin_of(head)
-    inside = without_margin(head, margin) if margin else head
+    of_lines = [each for each in known if each.kind == "lines" and not each.fallback]
+    margins = {margin: without_margin(head, margin) for margin in (margin_of(head), *collected_by(head)) if margin}
     found = _fitting([each for each in known if not each.fallback], head)
-    if margin and not _sure(found):
-        found += _fitting([each for each in known if each.kind == "lines" and not each.fallback], inside, margin)
+    for margin, inside in margins.items():
+        if not _sure(found):
+            found += _fitting(of_lines, inside, margin)
     if not _sure(found):
         found += _fitting([each for each in known if each.fallback], head)
     found = _given_way([each for each in found if each.score > 0], known)
     found.sort(key=lambda each: (-each.score, each.slug))
-    if margin and found and not found[0].margin:
-        best = next(each for each in known if each.slug == found[0].slug)
-        if best.kind == "lines" and fits(best, column_of(head)).sum() < fits(best, column_of(inside)).sum():
-            found[0] = replace(found[0], margin=margin, reason=_behind(found[0].reason, margin))
+    best = [
+        each for each in known if each.kind == "lines" and found and not found[0].margin and each.slug == found[0].slug
+    ]
+    for margin, inside in margins.items() if best else ():
+        if fits(best[0], column_of(head)).sum() < fits(best[0], column_of(inside)).sum():
+            found[0] = replace(found[0], margin=margin, reason=f"{found[0].reason}, behind {margin.words}")
+            break
     return found
 
 
@@ -58,23 +62,19 @@ def _sure(found: list[Candidate]) -> bool:
     return any(candidate.score >= ENOUGH for candidate in found)
 
 
-def _fitting(known: Sequence[Declaration], head: Block, margin: str = "") -> list[Candidate]:
+def _fitting(known: Sequence[Declaration], head: Block, margin: Margin = NO_MARGIN) -> list[Candidate]:
     lines = column_of(head)
     said = int((events.lengths(lines) > 0).sum())
-    found = [_candidate(each, lines, said, head) for each in known] if said else []
-    return [replace(each, margin=margin, reason=_behind(each.reason, margin)) for each in found if each]
+    found = [each for each in (_candidate(each, lines, said, head) for each in known) if each] if said else []
+    if margin:
+        found = [replace(each, margin=margin, reason=f"{each.reason}, behind {margin.words}") for each in found]
+    return found
 
 
-def _behind(reason: str, margin: str) -> str:
-    """Why a format fits, where every line begins with something else."""
-    blanks = "blanks" if not margin.strip() else f"{margin.strip()} at the beginning of each line"
-    return f"{reason}, behind {blanks}" if margin else reason
-
-
-def margin_before(declaration: Declaration, head: Block) -> str:
+def margin_before(declaration: Declaration, head: Block) -> Margin:
     """What stands before each line of a log of this format, where that hides its signature."""
     found = detect(head, [declaration])
-    return found[0].margin if found else ""
+    return found[0].margin if found else NO_MARGIN
 
 
 def _given_way(found: list[Candidate], known: Iterable[Declaration]) -> list[Candidate]:
