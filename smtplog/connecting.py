@@ -56,6 +56,7 @@ def listening_on(words: str, any_host: bool, reached: str) -> Address:
 
     at = wire.address(words, 2525)
     if not any_host and not wire.is_loopback(at.host):
+        wire.resolved(at)
         raise UsageError(f"{at.host} is not loopback: whoever reaches it can talk to {reached}; --any-host allows it")
     return at
 

@@ -17,9 +17,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import smtplog
 from smtplog import states
+from smtplog.cli import app
+from smtplog.errors import UsageError
 from smtplog.replay import server as serving
 from smtplog.replay.acts import Act, Close, Receive, Send
 from smtplog.replay.faults import Faults, fault
@@ -165,6 +168,64 @@ def test_a_fault_comes_in_the_middle_of_the_text(words: str, answer: bytes, clos
     assert talk.closed == closed
 
 
+LMTP = """\
+S: 220 mx LMTP
+C: LHLO a
+S: 250 mx
+C: MAIL FROM:<ann@example.org>
+S: 250 ok
+C: RCPT TO:<bob@example.net>
+S: 250 ok
+C: RCPT TO:<carol@example.net>
+S: 250 ok
+C: DATA
+S: 354 go
+C: Hello
+C: .
+S: 250 bob has it
+S: 452 carol is full
+C: QUIT
+S: 221 bye
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "codes"),
+    [
+        (None, 0, ["250", "452"]),
+        ("550@RCPT#2", 0, ["250"]),
+        ("451@.", 0, ["451", "451"]),
+        ("silence@.", 0, []),
+        (None, 1, ["250", "452", "250"]),
+    ],
+)
+def test_each_recipient_that_was_accepted_has_one_reply(words: str | None, more: int, codes: list[str]) -> None:
+    faults = Faults((fault(words),) if words else ())
+    talk = Talk(Server(parts(LMTP), unmatched="state-machine", fault=faults))
+    lines = [line[3:].encode() + b"\r\n" for line in LMTP.splitlines() if line.startswith("C: ")]
+    lines[4:4] = [b"RCPT TO:<dan@example.net>\r\n"] * more
+    for line in lines[:-2]:
+        talk.say(line)
+    assert [line[:3].decode() for line in talk.say(lines[-2]).splitlines()] == codes
+    assert words == "silence@." or talk.say(lines[-1]).startswith(b"221")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--fault", "421@RCTP"], "did you mean RCPT?"),
+        (["--fault", "999@RCPT"], "is no fault"),
+        (["--listen", "nobody.invalid:25"], "cannot be listened on"),
+        (["--listen", "0.0.0.0:25"], "is not loopback"),
+        (["--certificate", "missing.pem"], "cannot be used: No such file or directory"),
+        (["--sessions", "-1"], "--sessions 0 or more"),
+    ],
+)
+def test_words_that_mean_nothing(words: list[str], why: str) -> None:
+    ran = CliRunner().invoke(app, ["serve", str(SEED), *words])
+    assert isinstance(ran.exception, UsageError) and why in str(ran.exception)
+
+
 def test_the_commands_choose_the_dialog() -> None:
     other = LOG.replace("bob@example.net", "carol@example.net").replace("250 2.1.5 Ok", "252 2.1.5 Perhaps")
     talk = Talk(Server(parts(LOG, other)))
@@ -253,4 +314,4 @@ def test_a_port_in_use_is_one_sentence() -> None:
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT * 3, check=False)
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "cannot be listened on: Address already in use" in done.stderr
+    assert done.stderr.count("\n") == 1 and "cannot be listened on: Address already in use; choose" in done.stderr

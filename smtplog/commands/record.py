@@ -64,8 +64,8 @@ def command(
     from smtplog.replay import wire
     from smtplog.replay.recording import Recording, TelnetLog
 
-    if not 0 < timeout <= DAY:
-        raise UsageError("--timeout is a number of seconds up to 86400")
+    if not 0 < timeout <= DAY or sessions < 0:
+        raise UsageError("--timeout is a number of seconds up to 86400, --sessions 0 or more")
     if tls and starttls:
         raise UsageError("--tls and --starttls do not go together: TLS begins at once, or after STARTTLS")
     if telnet_log and output is None:

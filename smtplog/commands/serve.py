@@ -65,8 +65,8 @@ def command(
     from smtplog.replay.server import UNMATCHED
 
     one_of(unmatched, *UNMATCHED, what="policy")
-    if not 0 < speed <= 1000 or not 0 < timeout <= DAY:
-        raise UsageError("--speed is a number up to 1000, --timeout one up to 86400 seconds")
+    if not 0 < speed <= 1000 or not 0 < timeout <= DAY or sessions < 0:
+        raise UsageError("--speed is a number up to 1000, --timeout one up to 86400 seconds, --sessions 0 or more")
     at = listening_on(listen, any_host, "this server")
     conduct = Conduct(
         unmatched=unmatched,
@@ -82,13 +82,17 @@ def command(
     parts = plays(transcript)
     if not parts:
         raise nothing(transcript.errors, "there is no dialog in these logs that a server could answer from")
-    page, enough, served = Page(), threading.Event(), 0
+    page, enough, served, hinted = Page(), threading.Event(), 0, unmatched != "503"
     signal.signal(signal.SIGTERM, lambda *_: enough.set())
 
     def told(session: Session) -> None:
-        nonlocal served
+        nonlocal served, hinted
         served += 1
         _tell(page, session)
+        if session.server.misses and not hinted:
+            hinted = True
+            page.line(page.paint("   --unmatched state-machine answers such commands as a correct server would", "dim"))
+        page.flush()
         if served == sessions:
             enough.set()
 
@@ -116,7 +120,8 @@ def _tell(page: Page, session: Session) -> None:
     words = [f"{session.number}: {session.peer}: {server.play.dialog.id}, {verdict}"]
     if server.ended:
         words.append(server.ended)
+    elif not server.complete and not server.misses:
+        words.append(f"due was {server.due}")
     page.line(printable("; ".join(words)))
     for miss in server.misses[:5]:
         page.line(page.paint(f"   not recorded: {printable(miss.line)[:100]}; {printable(miss.why)[:200]}", "yellow"))
-    page.flush()

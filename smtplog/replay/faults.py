@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
+from smtplog import reference
 from smtplog.dialogs import END_OF_DATA
 from smtplog.errors import UsageError
 
@@ -43,6 +45,13 @@ def fault(words: str) -> Fault:
     what, where = match["what"], match["where"]
     where = where if where.lower() not in PLACES else where.lower()
     where = where if where in PLACES else where.upper()
+    if where not in PLACES and reference.verb(where) is None and not where.startswith("X"):
+        known = (*reference.verbs(), *PLACES)
+        near = get_close_matches(where, known, 1)
+        told = (
+            f"did you mean {near[0]}?" if near else f"there are {', '.join(PLACES)} and the verbs, as MAIL, RCPT, DATA"
+        )
+        raise UsageError(f"{words!r} has its fault at {where}, which no client says; {told}")
     which = int(match["which"] or 0)
     if match["seconds"]:
         return Fault(where, which, wait=float(match["seconds"]))

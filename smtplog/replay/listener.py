@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import socket
 import ssl
 import threading
@@ -72,7 +74,9 @@ class Port(ABC):
         try:
             self._socket = socket.create_server((at.host, at.port), family=family, backlog=512)
         except OSError as error:
-            raise UsageError(f"{at} cannot be listened on: {error.strerror}; choose another port") from None
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            hint = "ports below 1024 are for root" if error.errno == errno.EACCES else "choose another port"
+            raise UsageError(f"{at} cannot be listened on: {reason}; {hint}") from None
         self.host, self.port = at.host, int(self._socket.getsockname()[1])
         self._thread = threading.Thread(target=self._listen, name="smtplog listener", daemon=True)
 

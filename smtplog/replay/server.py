@@ -79,6 +79,8 @@ class Server:
     _chunk: Asked | None = None  #: of which so many octets are still to come:
     _left: int = 0
     _done: list[Asked] = field(default_factory=list)
+    _otherwise: bool = False  #: something was answered that was not recorded
+    _of_text: Fault | None = None  #: the fault at the end of this message text, which all of its replies have
 
     @property
     def play(self) -> Play:
@@ -223,15 +225,21 @@ class Server:
         """Say what the recorded server said without being asked: the greeting, a further reply, a farewell."""
         while self.at < len(self.turns) and self.turns[self.at].said is None:
             turn = self.turns[self.at]
-            fault = self.fault("greeting") if turn.exchange is None else None
             self.at += 1
+            if turn.further and self._otherwise and not (self.standing.due or self._of_text):
+                continue  # fewer recipients were accepted than then (RFC 2033 section 4.2)
+            fault = self.fault("greeting") if turn.exchange is None else self._of_text if turn.further else None
             yield from self._say(turn.reply or b"", turn.delay, fault)
             if self._gone:
                 return
+        while self._otherwise and self.standing.due:
+            yield from self._say(reply_for(END_OF_DATA), 0.0, None)
 
     def _answer(self, asked: Asked) -> Side:
         turn = self._turn_for(asked)
         fault = self.fault(asked.verb)
+        self._otherwise = self._otherwise or turn is None or fault is not None
+        self._of_text = fault if asked.verb == END_OF_DATA else None
         if turn is None:
             yield from self._not_recorded(asked, fault)
             return

@@ -95,11 +95,20 @@ def exchanger(domain: str, port: int = 25) -> Address:
     return Address(host, port)
 
 
+def resolved(at: Address) -> None:
+    """Raises UsageError where no address has this name."""
+    try:
+        socket.getaddrinfo(at.host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{at} cannot be listened on: {reason}; write an address, as in 127.0.0.1:2525") from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine: every address of its name is one of loopback."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all(str(each[4][0]).startswith("127.") or each[4][0] == "::1" for each in found)
 
@@ -109,7 +118,7 @@ def for_clients(*, insecure: bool = False, trusted: str | None = None) -> ssl.SS
     try:
         context = ssl.create_default_context(cafile=trusted)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificates in {trusted} cannot be read: {error}") from None
+        raise UsageError(f"the certificates in {trusted} cannot be read: {_reason(error)}; they are PEM") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if insecure:
         context.check_hostname = False
@@ -124,8 +133,16 @@ def for_servers(chain: str, key: str | None = None) -> ssl.SSLContext:
     try:
         context.load_cert_chain(chain, key)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificate in {chain} cannot be used: {error}; it is PEM, its key too") from None
+        raise UsageError(
+            f"the certificate in {chain} cannot be used: {_reason(error)}; it is PEM, and its key is there or in --key"
+        ) from None
     return context
+
+
+def _reason(error: OSError) -> str:
+    """What the system, or OpenSSL, says of a file."""
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return str(reason or error.strerror or error)
 
 
 def connect(to: Address, timeout: float = 30.0) -> Wire:
