@@ -193,7 +193,8 @@ def _greeted(sessions: Sessions, command: np.ndarray) -> np.ndarray:
     tls = np.isin(
         verb, [i for i, name in enumerate(sessions.verbs) if name in ("STARTTLS", "XCLIENT", "X-ANONYMOUSTLS")]
     )
-    refusal = code >= 400
+    # 503 and the answers to AUTH speak of commands: where nothing says that the session began, they are no greeting.
+    refusal = (code >= 400) & (opened | ~np.isin(code, states.ANSWERS_A_COMMAND))
     leads = first_reply < first_command
     opened &= leads | (code == 220) | refusal | (code == 0)  # else the log begins in mid-session
     return opened | (leads & ((code == 220) | refusal | hello)) | (~leads & (code == 220) & ~tls)

@@ -26,6 +26,9 @@ STATES = (
 TRANSACTION_STATES = ("mail", "rcpt", "data", "bdat", "failed")
 HELLO = ("EHLO", "HELO", "LHLO")
 
+#: Codes that only a command gets, never the client that connects (RFC 5321 section 3.1, RFC 4954 section 6).
+ANSWERS_A_COMMAND = (502, 503, 530, 534, 535, 538)
+
 #: The verbs that open a transaction; the last three are of RFC 821 and obsolete (RFC 5321 appendix F.6).
 MAIL = ("MAIL", "SEND", "SOML", "SAML")
 

@@ -27,6 +27,7 @@ from smtplog.lines import Block
 
 _LARGEST = 16 << 20  # octets that are gathered before they are cut into pieces
 _NO_LINE = r"^\n"  # fits no line
+_BEGINS = "220 "  # what begins a session, put before an excerpt from the middle of one
 
 
 class CaptureReader(Reader):
@@ -43,6 +44,7 @@ class CaptureReader(Reader):
             self._whole(name) for name in ("OPENED", "CLOSED", "LOST", "TLS_ON", "SHELL", "HEADER", "LOCAL", "BLANK")
         ]
         self._local = "|".join(local)
+        self._begins = re.compile(self._whole("OPENED", "TLS_ON", "GREETING", "HELLO_LINE"))
         self._cutter = Cutter(self._whole("OPENED", "SHELL"), self._whole("LOST", "HEADER"), self._local)
         self._lines: list[str] = []
         self._numbers: list[int] = []
@@ -143,8 +145,10 @@ class CaptureReader(Reader):
         return [(SERVER if speech.code_of(line) else NOTE, line, i, 0) for i, line in enumerate(lines)]
 
     def _parsed(self, lines: list[str], first: int) -> list[tuple[int, str, int, int]]:
+        at = self._in_mid_session(lines)
+        put = [*lines[:at], _BEGINS, *lines[at:]] if at is not None else lines
         try:
-            tree = whole(self._parser, "\n".join(lines) + "\n", self.declaration.path)
+            tree = whole(self._parser, "\n".join(put) + "\n", self.declaration.path)
         except StoppedError as error:
             error.line += first - 1
             raise
@@ -157,6 +161,11 @@ class CaptureReader(Reader):
                 continue
             kind = token.type.rpartition("__")[2]
             position = token.line - 1
+            if at is not None and position >= at:
+                position -= 1
+                if position < at:  # the line that was put there
+                    begun.clear()
+                    continue
             if self.reached is not None:
                 for name in (*begun, kind):
                     self.reached.setdefault(name, []).append(first + position)
@@ -167,6 +176,16 @@ class CaptureReader(Reader):
             said += self._told(kind, rule, lines, position)
         self._strange(np.array([] if self.declaration.noise else strange, np.int64))
         return _openings(said)
+
+    def _in_mid_session(self, lines: list[str]) -> int | None:
+        """Where the words of a piece begin that does not hold the beginning of its session: an excerpt was cut out of it.
+        None where it holds one, or where it is no dialog."""
+        if not self._begins.match(_BEGINS) or any(self._begins.match(line) for line in lines):
+            return None
+        told = [i for i, line in enumerate(lines) if speech.code_of(line) or speech.is_command(line)]
+        replies = sum(speech.code_of(lines[i]) > 0 for i in told)
+        within = sum(1 for line in lines[told[0] :] if line.strip()) if told else 0
+        return told[0] if 0 < replies < len(told) and len(told) >= max(3, within / 4) else None
 
     def _told(self, kind: str, rule: str, lines: list[str], position: int) -> list[tuple[int, str, int, int]]:
         """What the lines of a token say."""
