@@ -6,6 +6,7 @@ Python constant in a kernel, so columns are made from and read through buffers h
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -341,7 +342,18 @@ def text(column: Any, i: int) -> str:
     return value
 
 
-def listed(column: Any) -> list[str]:
-    """All strings as Python has them."""
-    out: list[str] = column.to_pylist()
-    return out
+def listed(column: Strings | Codes) -> list[str]:
+    """All strings as Python has them. Arrow's own ``to_pylist`` makes an object of its own of each first, which takes five times
+    as long."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.DictionaryArray):
+        names = listed(values(column))
+        return [names[code] for code in codes(column).tolist()]
+    data, where = octets(column)
+    edges = where.tolist()
+    words = data[edges[0] : edges[-1]].tobytes()
+    text, start = words.decode(), edges[0]
+    if len(text) == len(words):
+        return [text[begin - start : end - start] for begin, end in itertools.pairwise(edges)]
+    return [words[begin - start : end - start].decode() for begin, end in itertools.pairwise(edges)]

@@ -20,6 +20,11 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b]{0,512
 _REPEAT = re.compile(r"\{([^{}*]{1,2000})\*([0-9]{1,6})\}")
 _BREAK = re.compile(r"(?i)(?:<br ?/?>[ \t]*)+$")
 _LATENCY = r"(\[[0-9]{1,9} ms\])[ \t]*$"
+#: A stamp of syslog behind what a collector, or the tag of a paste, put there: a stamp of its own, a priority, a name.
+_COLLECTED = (
+    r"^[^ ]{1,40} ?"
+    r"([A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2})"
+)
 _QUOTE = re.compile(r"^(?:> ?){1,8}")
 
 
@@ -27,6 +32,9 @@ def peel_lines(
     names: tuple[str, ...], lines: Strings, numbers: np.ndarray, flags: np.ndarray, eol: np.ndarray
 ) -> tuple[Strings, np.ndarray, np.ndarray, np.ndarray]:
     """The peelers that work on single lines of a column; one line may become several."""
+    if "collected" in names and (before := events.found(lines, _COLLECTED)).any():
+        at = np.flatnonzero(before)
+        lines = events.replaced_at(lines, at, events.rewritten(events.take(lines, at), _COLLECTED, r"\1"))
     if "erasures" in names and (struck := events.found(lines, "\x08")).any():
         texts = events.listed(lines)
         lines = events.from_list([_erased(text) if odd else text for text, odd in zip(texts, struck, strict=True)])
@@ -74,7 +82,7 @@ def _from_browser(line: str) -> str:
 
 def known_peelers() -> tuple[str, ...]:
     """The names that a declaration may give."""
-    return ("browser", "latencies", "repeat", *_PEELERS)
+    return ("browser", "collected", "latencies", "repeat", *_PEELERS)
 
 
 def _latencies(

@@ -68,8 +68,12 @@ class Role:
     def name(self) -> str:
         return self.words[0]
 
+    @cached_property
+    def _suffixes(self) -> frozenset[str]:
+        return frozenset(self.words[1:])
+
     def has(self, suffix: str) -> bool:
-        return suffix in self.words[1:]
+        return suffix in self._suffixes
 
     @cached_property
     def kind(self) -> int:
