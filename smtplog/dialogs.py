@@ -14,7 +14,7 @@ import numpy as np
 
 from smtplog import events, states
 from smtplog.events import CLIENT, INFERRED, OPENED, SERVER, TLS, TLS_ACTIVE
-from smtplog.sessions import Sessions, last_before
+from smtplog.sessions import Sessions, goes_ahead, last_before
 
 #: How the columns of :class:`Exchanges` name verbs that no command line bears.
 END_OF_DATA, AUTH_RESPONSE, NO_COMMAND = ".", "AUTH-RESPONSE", ""
@@ -125,13 +125,12 @@ def _slots(sessions: Sessions, first: np.ndarray, verbs: list[str], content_abse
     server = found.kind == SERVER
     command = (found.kind == CLIENT) & ~sessions.content
     before = last_before(server | (found.kind == CLIENT), starts)
-    final = server & ~sessions.goes_on
     verb = sessions.verb.copy()
-    challenge = final & (sessions.code == 334)
+    challenge = server & ~sessions.goes_on & (sessions.code == 334)
     answers = command & (before >= 0) & challenge[before]
     verb[answers] = verbs.index(AUTH_RESPONSE)
     sessions.odd &= ~answers
-    missing = _missing(sessions, final, content_absent)
+    missing = _missing(sessions, content_absent)
     left_out = np.flatnonzero(server & (before >= 0) & challenge[before])
     has_greeting = _greeted(sessions, command)
     connections = np.flatnonzero(has_greeting)
@@ -151,12 +150,12 @@ def _slots(sessions: Sessions, first: np.ndarray, verbs: list[str], content_abse
     ), has_greeting
 
 
-def _missing(sessions: Sessions, final: np.ndarray, content_absent: bool) -> np.ndarray:
-    """Where an end of data belongs that the log leaves out: before what follows a 354 (and its text), if that is no dot,
+def _missing(sessions: Sessions, content_absent: bool) -> np.ndarray:
+    """Where an end of data belongs that the log leaves out: before what follows a go-ahead (and its text), if that is no dot,
     no close, and no 421 that gave up waiting."""
     found = sessions.events
     starts = sessions.first[sessions.session]
-    go_ahead = final & (sessions.code == 354) & ~sessions.late
+    go_ahead = goes_ahead(sessions) & ~sessions.late
     said = (found.kind == SERVER) | ((found.kind == CLIENT) & ~sessions.content)
     before = last_before(said, starts)
     due = said & (before >= 0) & go_ahead[before]

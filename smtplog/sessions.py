@@ -96,10 +96,14 @@ def _known(sessions: Sessions) -> np.ndarray:
     return np.array([reference.verb(name) is not None for name in sessions.verbs] + [False])
 
 
+#: Behind these, and where nothing stands before them, lines that are no commands may be a message that the server refused.
+_TAKE_TEXT = ("", "DATA", "BDAT", "BDAT LAST")
+
+
 def put_aside(sessions: Sessions) -> None:
     """Message text that the program wrote to its own queue between two transactions (sendmail: a bounce), made notes: lines
     with a blank one among them that begin with no command, more than are answered before the client speaks again. What
-    follows DATA is none: a client may go on where it was refused."""
+    follows DATA or a chunk is none: a client may go on where it was refused."""
     found, known = sessions.events, _known(sessions)
     said, server = (found.kind == CLIENT) & ~sessions.content, found.kind == SERVER
     aside = np.zeros(len(said), np.bool_)
@@ -111,7 +115,7 @@ def put_aside(sessions: Sessions) -> None:
         for run in np.split(own, np.flatnonzero(said[own][1:] & server[own][:-1]) + 1):  # until the client speaks again
             lines = run[said[run]]
             spare = lines[: len(lines) - int(server[run].sum())]
-            text = before not in ("", "DATA") and len(spare) > 2 and not known[sessions.verb[spare[0]]]
+            text = before not in _TAKE_TEXT and len(spare) > 2 and not known[sessions.verb[spare[0]]]
             if text and (events.lengths(events.take(found.text, spare)) == 0).any():
                 aside[spare] = True
             before = sessions.verbs[sessions.verb[lines[-1]]] if len(lines) else before
@@ -212,7 +216,7 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
     """Message text: what the client says between a 354 and a lone dot, or between BDAT and its last octet."""
     found, starts = sessions.events, sessions.first[sessions.session]
     dots = _lone_dots(found, client)
-    go_ahead = server & (sessions.code == 354) & ~sessions.goes_on
+    go_ahead = goes_ahead(sessions)
     go_ahead |= _one_sided(sessions, server)
     every_dot = dots.copy()
     dots[_unheeded(sessions, dots, client, server)] = False
@@ -226,6 +230,20 @@ def _mark_content(sessions: Sessions, client: np.ndarray, server: np.ndarray) ->
         inside |= client & (marks >= 0) & (found.kind[marks] == CONTENT)
     _name_dots(sessions, every_dot & client, inside)
     _mark_chunks(sessions, client)
+
+
+def goes_ahead(sessions: Sessions) -> np.ndarray:
+    """The last lines of the replies behind which message text is due: 354, or to DATA any other 3yz, by whose first digit a
+    client goes (RFC 5321 section 4.3.2)."""
+    final = (sessions.events.kind == SERVER) & ~sessions.goes_on
+    go_ahead: np.ndarray = final & (sessions.code == 354)
+    other = np.flatnonzero(final & (sessions.code // 100 == 3) & (sessions.code != 354) & (sessions.code != 334))
+    if len(other):
+        client = sessions.events.kind == CLIENT
+        asked = last_before(client, sessions.first[sessions.session])[other]
+        data = np.array([name == "DATA" for name in sessions.verbs] + [False], np.bool_)
+        go_ahead[other] = (asked >= 0) & data[sessions.verb[asked]]
+    return go_ahead
 
 
 def _sent_ahead(

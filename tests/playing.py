@@ -126,20 +126,29 @@ def _is_one(reply: bytes | None) -> bool:
 
 
 def _tls_begins(part: Play) -> bool:
-    """Whether the log has the beginning of TLS where something was said under it: no secret is sent without it."""
+    """Whether the log has the beginning of TLS where something was said under it: no secret is sent without it. It lacks that
+    where a standard tells of a handshake without the STARTTLS before it."""
     began = part.implicit_tls or any(turn.starts_tls for turn in part.turns)
     return began or not any(each.tls for each in part.dialog.exchanges)
 
 
+def _has_form(reply: bytes) -> bool:
+    """Whether some octets can be read as one reply: each line has the code of the first, and none but the last ends it. A log
+    may lack its last lines."""
+    lines = reply.split(b"\r\n")[:-1]
+    code = code_of(lines[0]) if lines else 0
+    return code > 0 and all(code_of(line) == code for line in lines) and all(line[3:4] == b"-" for line in lines[:-1])
+
+
 def _is_smtp(part: Play) -> bool:
-    """Whether what was said shows its own form: every answer is one reply, every text follows a 354. TLS or IMAP taken for SMTP
-    does not, nor what lacks octets in its middle; it is played all the same."""
-    replies = all(_is_one(turn.reply) for turn in part.turns if turn.reply)
-    replies = replies and not any(
-        turn.reply[:3] == b"220" for turn in part.turns[1:] if turn.reply and not turn.starts_tls
-    )
+    """Whether what was said shows its own form, so that nothing but its octets is needed to read it: every answer is one reply,
+    every text follows a go-ahead. It does not where the log is no SMTP (IMAP, HTTP or TLS taken for it, lines that a prose
+    quotes), where the wire had octets that are no lines (replies that quote control characters, PROXY's version 2), where two
+    greetings came, and where octets are lost, so that commands and replies are no longer those of each other; it is played all
+    the same."""
+    replies = all(_has_form(turn.reply) for turn in part.turns if turn.reply)
     pairs = zip(part.turns, part.turns[1:], strict=False)
-    texts = all(code_of(before.reply or b"") == 354 for before, turn in pairs if turn.verb == "." and turn.said)
+    texts = all(code_of(before.reply or b"") // 100 == 3 for before, turn in pairs if turn.verb == "." and turn.said)
     return replies and texts
 
 

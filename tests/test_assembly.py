@@ -75,3 +75,23 @@ def test_a_line_stands_where_it_is_complete(tmp_path: Path, size: int) -> None:
     (dialog,) = read(log, input_format="tshark-follow", block_size=size)
     assert [each.command for each in dialog.exchanges] == ["MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>"]
     assert not any(each.pipelined for each in dialog.exchanges)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 22])
+def test_an_address_without_a_key_is_not_handed_on(tmp_path: Path, size: int) -> None:
+    """The lines of a session have the addresses of the line with its key; those that another line says are its own."""
+    words = [
+        "Session 0021; child 0001",
+        "Attempting SMTP connection to 203.0.113.5:25",
+        "<-- 220 mx1.example.com ESMTP",
+        "--> EHLO ws.example.org",
+        "<-- 250 mx1.example.com",
+        "SMTP session terminated (Bytes in/out: 300/1200)",
+        "<-- 220 mx.example.net ESMTP",
+        "--> EHLO ws.example.org",
+        "<-- 250 mx.example.net",
+    ]
+    log = tmp_path / "log"
+    log.write_text("".join(f"Mon 2026-01-05 10:11:12.{i:03}: 05: {each}\n" for i, each in enumerate(words)))
+    told = [each.server for each in read(log, input_format="mdaemon", block_size=size)]
+    assert told == ["203.0.113.5:25", None]

@@ -194,3 +194,14 @@ def test_eight_bits_are_announced(hello: str, more: str, parameter: str, code: i
 
 def test_a_tab_that_the_log_shows_as_a_dot_is_none() -> None:
     assert "DAT004" not in codes(DATA + "C: Received: from x\nC: .by y\n" + HEADER + "C: hi\n" + END)
+
+
+@pytest.mark.parametrize(("code", "lines"), [(354, 3), (300, 3), (334, None), (250, None)])
+def test_message_text_follows_a_3yz_to_data(code: int, lines: int | None) -> None:
+    """By its first digit, as a client goes (RFC 5321 section 4.3.2); 334 asks for an answer."""
+    path = Path(FOLDER.name) / "log.dialog"
+    path.write_text(f"{OPEN}C: DATA\nS: {code} Go\n{HEADER}{END}C: QUIT\nS: 221 Bye\n", encoding="utf-8")
+    (dialog,) = read(path)
+    content = [exchange.content for exchange in dialog.exchanges if exchange.verb == "."]
+    assert [each and len(each.lines) for each in content] == ([lines] if lines else [])
+    assert ([each.verb for each in dialog.exchanges][3:] == ["DATA", ".", "QUIT"]) == (lines is not None)

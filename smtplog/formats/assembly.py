@@ -204,6 +204,7 @@ class Assembly:
     def _inherited(self, found: Events, rule: np.ndarray) -> Events:
         """A line without a key or a time has those of the line before; inside a nested dialog, the key of the nested one."""
         lacks_key, lacks_time, inside = self._keyless[rule], self._timeless[rule], self._nested[rule]
+        ends: dict[str, Any] = {}  # the addresses of the lines with a key, whatever the others say themselves
         if lacks_key.any() or lacks_time.any():
             before = sorted((int(row.line[0]), nested) for nested, row in self._before.items())
             carried = [self._before[nested] for _, nested in before]
@@ -214,13 +215,18 @@ class Assembly:
                 last = last_where(known) if fields == ("time",) else last_known(known, within)
                 for name in fields if lacks.any() else ():
                     column, extra = getattr(whole, name), len(carried)
-                    own = extra + np.arange(len(found))
-                    says = _said(column)[extra:] if name in ("client", "server") else np.zeros(len(found), np.bool_)
-                    setattr(found, name, events.take(column, np.where(says, own, last[extra:])))
+                    at = last[extra:]
+                    if name in ("client", "server"):
+                        ends[name] = events.take(column, at)
+                        at = np.where(_said(column)[extra:], extra + np.arange(len(found)), at)
+                    setattr(found, name, events.take(column, at))
         if self._keyless.any() or self._timeless.any():
             for nested, mine in ((False, ~inside), (True, inside)):
                 if mine.any():
-                    self._before[nested] = found.take(np.flatnonzero(mine)[-1:])
+                    at = np.flatnonzero(mine)[-1:]
+                    self._before[nested] = found.take(at)
+                    for name, column in ends.items():
+                        setattr(self._before[nested], name, events.take(column, at))
         if inside.any():
             names = events.listed(events.values(found.key))
             within_names = events.from_list([*names, *(f"{name} nested".lstrip() for name in names)])

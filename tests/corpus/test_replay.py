@@ -33,17 +33,6 @@ def played(entry: Entry, where: Path) -> Figures:
     return reproduced(chosen(iter(transcript)), where, all_smtp=False)
 
 
-#: What is written down of it is read otherwise: a chunk that is wrong, refused, and lines behind it that nobody answers.
-_READ_OTHERWISE = ("public/exim-stdout/0901",)
-
-
-def _known(entry: Entry) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(strict=True)] if entry.file in _READ_OTHERWISE else []
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [pytest.param(each, id=each.file, marks=_known(each)) for each in entries() if each.slug != "none"],
-)
+@pytest.mark.parametrize("entry", [pytest.param(each, id=each.file) for each in entries() if each.slug != "none"])
 def test_8_a_real_log_played_against_itself_is_itself(entry: Entry, tmp_path: Path) -> None:
     played(entry, tmp_path)
