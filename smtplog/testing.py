@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,12 +138,12 @@ def smtp_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """A recorded server: ``host``, ``port``, what was said (``dialogs``), what was not recorded (``misses``)."""
     marker = request.node.get_closest_marker("smtp_cassette")
     try:
-        wish = _Wish.of(request, *(marker.args if marker else ()), **(marker.kwargs if marker else {}))
+        wish = _wished(request, marker)
         with ExitStack() as stack:
             cassette = wish.started(stack)
             yield cassette
     except SmtplogError as error:
-        pytest.fail(f"smtp_cassette: {printable(str(error))}", pytrace=False)
+        raise pytest.fail.Exception(f"smtp_cassette: {printable(str(error))}", pytrace=False) from None
     complaints = cassette.complaints()
     if not request.node.stash.get(_PASSED, False):
         return  # it failed by itself, or was skipped
@@ -152,6 +153,18 @@ def smtp_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
         said = "\n".join(f"  {printable(sentence)}" for sentence in complaints)
         what = "could not be recorded" if cassette.recording else "was not played as it was recorded"
         pytest.fail(f"{cassette.path.name} {what}:\n{said}", pytrace=False)
+
+
+def _wished(request: pytest.FixtureRequest, marker: pytest.Mark | None) -> _Wish:
+    """What the marker asks for. Raises UsageError."""
+    args, kwargs = (marker.args, marker.kwargs) if marker else ((), {})
+    known = signature(_Wish.of).parameters
+    strange = next((name for name in kwargs if name not in known or name == "request"), "")
+    if strange or len(args) > 1:
+        what = f"{strange}=" if strange else f"a second word, {args[1]!r},"
+        names = ", ".join(f"{name}=" for name in known if name not in ("request", "path"))
+        raise UsageError(f"{what} means nothing to the marker; it takes a path, and {names}")
+    return _Wish.of(request, *args, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,7 @@ def test_a_failed_test_records_nothing(pytester: pytest.Pytester, run, upstream:
         ((), "", "is missing: name the server that it is recorded from"),
         (("--smtp-cassettes=none",), ", upstream='127.0.0.1:9'", "mail.dialog"),
         ((), ", mode='sometimes'", "'sometimes' means nothing here; there are none, once, all"),
+        ((), ", upsteam='mx:25'", "upsteam= means nothing to the marker; it takes a path, and upstream=, mode="),
         ((), ", upstream='here:there'", "'here:there' is no address"),
     ],
 )

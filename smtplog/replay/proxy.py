@@ -19,6 +19,8 @@ from smtplog.replay.relay import BothTLS, End, Relay
 from smtplog.replay.wire import Address, LateError, Wire, connect, heard
 
 _GLANCE = 0.5  # seconds until it is seen that the proxy is to end
+#: Said in place of a server that cannot be reached (RFC 5321 section 3.8).
+_NOBODY = b"421 4.4.1 The server behind this proxy cannot be reached\r\n"
 _FAREWELL = 2.0  # seconds in which the server may still answer a client that has gone
 
 
@@ -80,6 +82,10 @@ class Proxy(Port):
         try:
             server = connect(between.server, min(between.timeout, 30.0))
         except SmtplogError as error:
+            if not between.implicit_tls:  # a client that waits for TLS understands no reply
+                relay.recording.server(_NOBODY)
+                with contextlib.suppress(TroubleError):
+                    client.send(_NOBODY)
             relay.recording.event("close server")
             return str(error)
         server.tls, server.timeout = between.to_server, between.timeout

@@ -165,6 +165,7 @@ class Wire:
     total: float = 3600.0  #: seconds for all of the session
     _begun: float = field(default_factory=time.monotonic)
     _until: float = 0.0
+    _heard: bool = False  #: the other side has said something
 
     @property
     def here(self) -> Address:
@@ -233,13 +234,15 @@ class Wire:
         if left > 0:
             self.socket.settimeout(left)
             try:
-                return self.socket.recv(_AT_ONCE)
+                came = self.socket.recv(_AT_ONCE)
+                self._heard = True
+                return came
             except TimeoutError:
                 left = 0
             except OSError:
                 return b""
         what = f"no whole answer to {command}" if command else "nothing whole"
-        silent = bool(self.name) and not command and not isinstance(self.socket, ssl.SSLSocket)
+        silent = bool(self.name) and not self._heard and not isinstance(self.socket, ssl.SSLSocket)
         hint = "; a port that takes TLS at once, as 465 does, is silent until then: --tls" if silent else ""
         raise LateError(f"{what} came in time{hint}")
 
