@@ -169,6 +169,17 @@ def _texts() -> tuple[tuple[re.Pattern[str], Row], ...]:
     return tuple((re.compile(row["regex"]), row) for row in table("reply_texts"))
 
 
+def other_log(lines: list[str]) -> Row | None:
+    """The log of ``data/other_logs.csv`` that most of these lines are of: it is about mail and holds no dialog. None where a
+    tenth of them or less is of one."""
+    said = [line[:2048] for line in lines if line.strip()]
+    rows = [(re.compile(row["regex"]), row) for row in table("other_logs")]
+    counts = [sum(form.search(line) is not None for line in said) for form, _ in rows]
+    most = max(range(len(rows)), key=counts.__getitem__)
+    headed = rows[most][0].pattern.startswith("^#")  # it stands once, above the rows
+    return rows[most][1] if counts[most] > (0 if headed else len(said) / 10) else None
+
+
 #: An enhanced status code inside a text: what a continuation line begins with, once the lines are joined.
 _REPEATED = re.compile(r" [245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from smtplog import findings as book
-from smtplog import formats, judging, redact
+from smtplog import formats, judging, redact, reference
 from smtplog.batches import Assembler, Batch, Part
 from smtplog.errors import SmtplogError, StoppedError, UnknownFormatError, UnreadableError, UsageError
 from smtplog.events import NOTE, Events, Strings, lengths, take
@@ -442,6 +442,11 @@ def _cut(block: Block) -> Block:
 
 
 def _unplaced(source: Source, head: Block, candidates: list[Any]) -> str:
+    if (other := reference.other_log([head.line(i) for i in range(min(len(head), 400))])) is not None:
+        return (
+            f"{source.path} ({len(head):,} lines looked at) holds no SMTP dialog: it is {other.key}, which holds {other['holds']}; "
+            f"to have the dialog logged, {other['next']}"
+        )
     near = ", ".join(f"{each.slug} ({each.reason})" for each in candidates[:3])
     nearest = f"the nearest are {near}" if near else "no line bears the signature of a known format"
     return (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtplog import formats, read
+from smtplog import formats, read, reference
 from smtplog.lines import read_blocks
 from smtplog.model import Dialog
 from tests.conftest import samples
@@ -154,6 +154,16 @@ def test_a_log_that_was_pasted_is_recognised(slug: str, margin: str, tmp_path: P
         assert claimed(pasted) == slug
     same, named = (read(path, input_format=slug, show_secrets=True) for path in (PASTED[slug], pasted))
     assert [_said(dialog) for dialog in named] == [_said(dialog) for dialog in same]
+
+
+@pytest.mark.parametrize("row", reference.table("other_logs"), ids=lambda row: row.key)
+def test_a_log_without_a_dialog_is_named(row: reference.Row, tmp_path: Path) -> None:
+    """A delivery log holds none: the error says which log it is, and how to have the dialog logged."""
+    path = tmp_path / "log"
+    path.write_text(f"{row['example']}\n" * 3)
+    log = read(path)
+    assert not list(log)
+    assert [row.key in error and row["next"] in error for error in log.errors] == [True]
 
 
 COLLECTORS = {

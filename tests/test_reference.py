@@ -46,7 +46,7 @@ def test_every_row_has_a_source(table: str) -> None:
 
 
 def test_expressions_are_re2_and_fit_their_examples() -> None:
-    for row in (*reference.table("server_banners"), *reference.table("reply_texts")):
+    for row in (*reference.table("server_banners"), *reference.table("reply_texts"), *reference.table("other_logs")):
         assert (
             events.found(events.from_list([row.fields.get("example", "")]), row["regex"])[0]
             or "example" not in row.fields

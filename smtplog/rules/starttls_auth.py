@@ -111,6 +111,14 @@ def starttls_under_tls(dialog: Dialog) -> Iterator[Hit]:
         C: STARTTLS
         S: 220 2.0.0 Ready
 
+    Fine::
+
+        *: tls ok
+        C: STARTTLS
+        S: 220 2.0.0 Ready
+        C: EHLO client.example.org
+        S: 250 mx.example.net
+
     What to do: use STARTTLS once, before AUTH and MAIL.
 
     Servers: Postfix answers 554 5.5.1, Exim 503, Exchange 503 5.5.2.
@@ -118,6 +126,9 @@ def starttls_under_tls(dialog: Dialog) -> Iterator[Hit]:
     Reference: RFC 3207 4.2
     """
     for i, exchange in commands(dialog):
+        taken = exchange.reply is not None and exchange.reply.code == 220
+        if i == 0 and dialog.greeting is None and taken:
+            continue  # the handshake above it in the log is its own
         if exchange.verb in _STARTS_TLS and (exchange.tls or "implicit-tls" in dialog.profiles):
             message = f"{exchange.verb} was sent although TLS was active already. {legal_here(exchange, dialog)}"
             yield hit(i, exchange, message)
