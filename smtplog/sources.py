@@ -169,7 +169,10 @@ def looks_binary(head: bytes) -> str | None:
             return f"it is {what}"
     sample = head[:65536]
     odd = sum(count for octet, count in _counted(sample) if octet < 32 and octet not in b"\t\n\r\x08\x1b\x0c")
-    return "too many of its octets are control characters" if sample and odd > len(sample) * 0.3 else None
+    if sample and odd > len(sample) * 0.3:
+        return "too many of its octets are control characters"
+    pages = (sample[at : at + 4096] for at in range(0, len(sample), 4096))
+    return "more than half of a page of it are NUL octets" if any(page.count(0) > 2048 for page in pages) else None
 
 
 def _counted(sample: bytes) -> list[tuple[int, int]]:

@@ -90,6 +90,21 @@ def test_prose_about_mail_is_not_claimed(tmp_path_factory: pytest.TempPathFactor
     assert not claimed(path)
 
 
+@given(st.lists(st.integers(0, 99_999), min_size=4, max_size=60))
+def test_a_column_of_numbers_is_not_claimed(tmp_path_factory: pytest.TempPathFactory, numbers: list[int]) -> None:
+    path = tmp_path_factory.mktemp("numbers") / "table"
+    path.write_text("\n".join(["V1", *map(str, numbers), "END"]), encoding="utf-8")
+    assert not claimed(path)
+
+
+def test_a_message_catalogue_is_not_claimed(tmp_path: Path) -> None:
+    """Words of Telnet and of SMTP between pages of NUL octets: a binary file."""
+    path = tmp_path / "words.mo"
+    words = b"Trying %s...\n\0Connected to %s.\n\0Escape character is %s\n\0Connection refused\0220 ok\n\0"
+    path.write_bytes(b"\xde\x12\x04\x95" + bytes(8192) + words * 400)
+    assert not claimed(path)
+
+
 ACCESS = '192.0.2.7 - - [05/Jan/2026:10:11:12 +0100] "GET /smtp/250 HTTP/1.1" 250 354 "-" "Mozilla/5.0"\n'
 POSTFIX = "Jan  5 10:11:12 mx postfix/smtpd[123]: 4F2A: client=mail.example.org[192.0.2.7]\n"
 REJECT = "Jan  5 10:11:12 mx postfix/smtpd[123]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550 5.1.1 <b@example.net>: unknown\n"

@@ -113,18 +113,21 @@ def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block)
 
 def _speaks(declaration: Declaration, head: Block) -> bool:
     """Whether what a format's marks stand before is a dialog: one side's lines are replies, the other's are none, and one
-    of them is a command; or nothing was said, and the log tells that a connection failed."""
+    of them is a command; or nothing was said, and the log tells that a connection failed. Three digits and no more are
+    a number, if nothing else speaks."""
     found = events_of(declaration, head)
-    shares, commands = {}, False
+    shares, commands, numbers = {}, False, True
     for kind in (CLIENT, SERVER):
         texts = events.encoded(events.take(found.text, np.flatnonzero(found.kind == kind)))
         if len(texts):
-            replies = speech.replies(events.values(texts)).code > 0
+            codes = speech.replies(events.values(texts)).code
+            replies = (codes >= 200) & (codes < 600)
             shares[kind] = float(replies[events.codes(texts)].mean())
+            numbers &= not (replies & (events.lengths(events.values(texts)) > 4)).any()
             commands |= any(speech.is_command(line) for line in events.listed(events.values(texts))[:2000])
     if not shares:
         return bool((found.kind == CLOSED).any())
-    if declaration.fallback and len(shares) < 2:
+    if len(shares) < 2 and (declaration.fallback or (numbers and not commands)):
         return False  # one mark alone is that of a quotation, or of anything
     least = min(shares.values()) if len(shares) == 2 else 0.0
     return max(shares.values(), default=0.0) >= 0.4 > least or (len(shares) == 1 and commands)
