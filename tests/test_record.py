@@ -294,6 +294,7 @@ def test_from_a_pipe(box: Mailbox, tmp_path: Path) -> None:
         and len(replies) == len([line for line in log.read_text().splitlines() if line.startswith("S: ")])
     )
     assert b"SYN001" in ran.stderr and b"Traceback" not in ran.stderr
+    assert b"EHLO comes next" not in ran.stderr  # nobody has to say it
 
 
 def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:

@@ -331,6 +331,14 @@ def test_nothing_goes_in_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
     assert outcome.ended == "TLS was asked for, and the server does not start it" and said(new)[-1] == "STARTTLS"
 
 
+def test_what_the_log_lacks_is_never_shown_as_recorded(tmp_path: Path) -> None:
+    log = written(tmp_path, CLEAR)
+    with stand_in("421@EHLO", log=log) as port:
+        outcome, _ = again(log, port, starttls=True)
+    told = [(row.command, row.recorded) for row in outcome.rows if row.result == "not played"]
+    assert told == [("EHLO a", None), ("NOOP", "250 ok"), ("QUIT", "221 bye")]
+
+
 # -- edits
 
 ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.(example|net)", fullmatch=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from smtplog import redact, speech
 from smtplog.dialogs import END_OF_DATA
 from smtplog.model import Dialog
-from smtplog.replay.client import Client
+from smtplog.replay.client import Client, Heard
 from smtplog.replay.framing import code_of, shown
 from smtplog.replay.standing import masked
 from smtplog.replay.turns import Turn
@@ -92,46 +91,34 @@ def outcome(client: Client, *, show_secrets: bool = False) -> Outcome:
     def hidden(text: str | None) -> str | None:
         return text if text is None else redact.mask(text, pattern)
 
-    rows = []
-    for heard in client.heard:
-        recorded = _text(heard.turn.reply) if "reply" not in heard.turn.made_up else None
-        given = _text(heard.reply)
-        if heard.skipped:
-            result = "not sent"
-        elif not heard.compared or (heard.turn.reply is None and given is not None) or not heard.turn.awaited:
-            result = "nothing to compare"
-        else:
-            result = "same" if heard.same else "different" if given is not None else "no answer"
-        command = redact.mask(_command(dialog, heard.turn, show_secrets), pattern)
-        delay = heard.turn.delay or None
-        stand_ins = tuple(sorted(heard.turn.made_up))
-        row = Row(
-            heard.turn.line,
-            command,
+    def row(heard: Heard, result: str) -> Row:
+        turn = heard.turn
+        recorded = _text(turn.reply) if "reply" not in turn.made_up else None
+        return Row(
+            turn.line,
+            redact.mask(_command(dialog, turn, show_secrets), pattern),
             hidden(recorded),
-            hidden(given),
-            delay,
+            hidden(_text(heard.reply)),
+            turn.delay or None,
             heard.seconds,
             result,
             heard.skipped,
-            stand_ins,
+            tuple(sorted(turn.made_up)),
         )
-        rows.append(row)
-    rows += _unplayed(client, hidden, show_secrets)
+
+    rows = [row(heard, _result(heard)) for heard in client.heard]
+    rows += [row(Heard(turn), "not played") for turn in client.unplayed()]
     return Outcome(dialog.id, dialog.source, tuple(rows), client.ended)
 
 
-def _unplayed(client: Client, hidden: Any, show_secrets: bool) -> Iterator[Row]:
-    for turn in client.unplayed():
-        yield Row(
-            turn.line,
-            hidden(_command(client.play.dialog, turn, show_secrets)),
-            hidden(_text(turn.reply)),
-            None,
-            turn.delay or None,
-            None,
-            "not played",
-        )
+def _result(heard: Heard) -> str:
+    """What became of a turn that was reached."""
+    if heard.skipped:
+        return "not sent"
+    unasked = heard.turn.reply is None and heard.reply is not None
+    if unasked or not (heard.compared and heard.turn.awaited):
+        return "nothing to compare"
+    return "same" if heard.same else "different" if heard.reply is not None else "no answer"
 
 
 def _command(dialog: Dialog, turn: Turn, show_secrets: bool) -> str:

@@ -57,6 +57,7 @@ class Conversation(Speaker):
     over: bool = False  #: nothing can be said any more
     ended: str = ""  #: the trouble that ended it; empty where there was none
     unsent: int = 0  #: lines that were not sent: text without a 354, answers without a 334, whatever came after the end
+    _beginning: bool = False  #: what is said now nobody typed
     _helping: Credentials | None = None  #: the helper answers what comes
     _chunk: int = 0  #: octets of a chunk that are still to come
     _chunk_verb: str = ""
@@ -81,6 +82,7 @@ class Conversation(Speaker):
         if tls:
             yield from self.handshake()
         yield from self._hear("Connect")
+        self._beginning = True
         if starttls and self.standing.greeted:
             for line in (f"EHLO {hello}", "STARTTLS", f"EHLO {hello}"):
                 if self.over:
@@ -89,6 +91,7 @@ class Conversation(Speaker):
                 yield from self._command(line)
                 if line == "STARTTLS" and not (self.standing.tls or self.over):
                     raise TroubleError("TLS was asked for, and the server does not start it")
+        self._beginning = False
 
     def leave(self) -> Side:
         """QUIT where it may be said; else the connection is closed as it stands."""
@@ -202,7 +205,8 @@ class Conversation(Speaker):
             self._refused = "AUTH"
         if verb in ("STARTTLS", "X-ANONYMOUSTLS") and code_of(reply) == 220 and not self.over:
             yield from self.handshake()
-            self.screen.noted("TLS is active; the server has forgotten the hello (EHLO comes next)")
+            if not self._beginning:
+                self.screen.noted("TLS is active; the server has forgotten the hello (EHLO comes next)")
         yield from self._help(reply)
 
     def _help(self, reply: bytes) -> Side:
