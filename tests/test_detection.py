@@ -188,8 +188,9 @@ COLLECTORS = {
     "docker": b"2026-11-12T19:35:01.123456789Z ",
     "compose": b"mail-app-1  | ",
     "kubernetes": b"2026-11-12T19:35:01.123456789Z stdout F ",
+    "json-file": b"",
 }
-COLLECTED = ("aiosmtpd", "mailhog", "msmtp", "postfix-verbose", "python-smtplib", "stalwart", "swaks")
+COLLECTED = ("aiosmtpd", "exchange", "mailhog", "msmtp", "postfix-verbose", "python-smtplib", "stalwart", "swaks")
 
 
 @pytest.mark.parametrize("slug", COLLECTED)
@@ -199,6 +200,9 @@ def test_a_log_that_went_through_a_collector_is_recognised(slug: str, tmp_path: 
     for name, before in COLLECTORS.items():
         collected = tmp_path / name
         lines = [line for line in PASTED[slug].read_bytes().splitlines(keepends=True) if line.strip()]
+        if name == "json-file":
+            objects = [{"log": line.decode("utf-8", "replace"), "stream": "stdout"} for line in lines]
+            lines = [json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in objects]
         collected.write_bytes(b"".join(before + line for line in lines))
         log = read(collected, show_secrets=True)
         assert (name, [_said(dialog) for dialog in log]) == (name, same)

@@ -38,8 +38,10 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
     into documents, and go through syslog, the journal and the collectors of containers.
     """
     known = declarations() if among is None else among
-    of_lines = [each for each in known if each.kind == "lines" and not each.fallback]
+    of_lines = [each for each in known if each.kind != "capture" and not each.fallback]
     margins = {margin: without_margin(head, margin) for margin in (margin_of(head), *collected_by(head)) if margin}
+    for margin in [margin for margin in margins if margin.certain]:
+        return [replace(each, margin=margin) for each in detect(margins[margin], among)]
     found = _fitting([each for each in known if not each.fallback], head)
     for margin, inside in margins.items():
         if not _sure(found):

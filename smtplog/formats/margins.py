@@ -4,6 +4,7 @@ quotation), or what a collector of logs writes before each line (syslog, the jou
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ _COLLECTORS = tuple(
         ("docker", rf"{_ISO}"),
     )
 )
+#: docker's json-file driver keeps each line in an object.
+_OBJECT = "docker's json-file"
+_COLLECTORS += ((_OBJECT, re.compile(rb'\{"log":"(?:[^"\\]|\\.)*"')),)
 #: The share of the lines that bear what a collector writes: beside them stands what was added by hand, or by the collector.
 _MOST = 0.9
 
@@ -43,6 +47,11 @@ class Margin:
 
     def __bool__(self) -> bool:
         return bool(self.text or self.collector)
+
+    @property
+    def certain(self) -> bool:
+        """Whether no log has this of its own."""
+        return self.collector == _OBJECT
 
     @property
     def words(self) -> str:
@@ -74,7 +83,9 @@ def collected_by(head: Block) -> list[Margin]:
 
 def without_margin(block: Block, margin: Margin) -> Block:
     """The same lines without it; one that does not begin with it stays as it is."""
-    if margin.collector:
+    if margin.collector == _OBJECT:
+        texts = [_kept(text) for text in _texts(block)]
+    elif margin.collector:
         form = dict(_COLLECTORS)[margin.collector]
         texts = [form.sub(b"", text, count=1) if form.match(text) else text for text in _texts(block)]
     else:
@@ -86,3 +97,14 @@ def without_margin(block: Block, margin: Margin) -> Block:
 
 def _texts(block: Block) -> list[bytes]:
     return [bytes(block.data[start:end]) for start, end in itertools.pairwise(block.offsets.tolist())]
+
+
+def _kept(text: bytes) -> bytes:
+    """The line that an object of docker's keeps; what is no such object stays as it is."""
+    try:
+        told = json.loads(text)["log"] if text.startswith(b'{"log":"') else None
+    except (ValueError, KeyError, RecursionError):
+        return text
+    if not isinstance(told, str):
+        return text
+    return told.rstrip("\r\n").replace("\n", " ").encode("utf-8", "replace")
