@@ -247,6 +247,41 @@ def _held(pattern: Any) -> str:
     return max(runs, key=len)
 
 
+@cache
+def needed(pattern: str) -> tuple[str, ...]:
+    """Strings one of which stands in whatever a regular expression finds; none where nothing of the kind is known. To look for
+    them costs next to nothing, and to compile an expression is most of the work on a small text."""
+    parser: Any = import_module("re._parser")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed = parser.parse(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return ()  # RE2 reads more than Python
+    return () if parsed.state.flags & re.IGNORECASE else _needed(parsed)
+
+
+def _needed(parsed: Any) -> tuple[str, ...]:
+    """The same for an expression as Python reads it: of its parts that must stand there, the one with the longest strings."""
+    parts: list[tuple[str, ...]] = []
+    run = ""
+    for operator, argument in parsed:
+        name = str(operator)
+        if name == "LITERAL":
+            run += chr(argument)
+            continue
+        parts, run = [*parts, (run,)], ""
+        if name == "SUBPATTERN" and not argument[1] & re.IGNORECASE:
+            parts.append(_needed(argument[3]))
+        elif name in ("MAX_REPEAT", "MIN_REPEAT") and argument[0]:
+            parts.append(_needed(argument[2]))
+        elif name == "BRANCH":
+            ways = [_needed(way) for way in argument[1]]
+            parts.append(tuple(dict.fromkeys(each for way in ways for each in way)) if all(ways) else ())
+    best = max([*parts, (run,)], key=lambda part: min(map(len, part), default=0))
+    return best if all(best) else ()
+
+
 def terminals(parser: Any) -> Iterator[tuple[str, str]]:
     """Name and regular expression of every terminal."""
     for terminal in parser.terminals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sysconfig
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtplog import formats, read, reference
+from smtplog import events, formats, read, reference
+from smtplog.grammar import needed
 from smtplog.lines import read_blocks
 from smtplog.model import Dialog
 from tests.conftest import samples
@@ -211,3 +213,28 @@ def test_a_log_that_went_through_a_collector_is_recognised(slug: str, tmp_path: 
 
 def _said(dialog: Dialog) -> list[object]:
     return [(each.command, each.reply and (each.reply.code, each.reply.text)) for each in dialog.exchanges]
+
+
+def test_where_a_signature_stands_a_string_stands_that_it_needs() -> None:
+    for declaration in formats.declarations():
+        strings = needed(declaration.signature)
+        for path in (REPOSITORY / "transcripts" / declaration.slug).glob("*.log"):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            hits = events.found(events.from_list(lines), declaration.signature)
+            for line in itertools.compress(lines, hits.tolist()):
+                assert not strings or any(each in line for each in strings), (declaration.slug, line)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "strings"),
+    [
+        (r"^a{2}bcd[0-9]+: $", ("bcd",)),
+        (r"^(?:rx|tx more)>: |^Trying ", (">: ", "Trying ")),
+        (r"^(?:abc)?de|f*gh", ("de", "gh")),
+        (r"(?i)^abc", ()),
+        (r"^abc|^[0-9]", ()),
+        (r"^\x{FEFF}abc", ()),  # RE2 alone reads it
+    ],
+)
+def test_strings_that_an_expression_needs(pattern: str, strings: tuple[str, ...]) -> None:
+    assert needed(pattern) == strings

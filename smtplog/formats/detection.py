@@ -12,7 +12,7 @@ from smtplog.events import CLIENT, CLOSED, SERVER, Events, Strings
 from smtplog.formats.declaration import Declaration, declarations
 from smtplog.formats.margins import NO_MARGIN, Margin, collected_by, margin_of, without_margin
 from smtplog.formats.readers import column_of, reader
-from smtplog.grammar import rule_names, shapes
+from smtplog.grammar import needed, rule_names, shapes
 from smtplog.lines import Block
 
 #: The least score that makes a format the answer.
@@ -94,6 +94,8 @@ def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block)
     """How well a format fits; None where its signature does not stand often enough."""
     if declaration.fallback and declaration.kind == "capture":
         return _bare(declaration, head)
+    if not _may_bear(declaration, head.data):
+        return None
     hits = events.found(lines, declaration.signature)
     count = int(hits.sum())
     if count < declaration.least:
@@ -111,6 +113,12 @@ def _candidate(declaration: Declaration, lines: Strings, said: int, head: Block)
         return Candidate(declaration.slug, 0.0, "its marks are there, but no dialog behind them")
     first, times = head.first + int(np.flatnonzero(hits)[0]), "once" if count == 1 else f"{count} times"
     return Candidate(declaration.slug, round(score, 3), f"its signature stands {times}, first on line {first}")
+
+
+def _may_bear(declaration: Declaration, text: bytes) -> bool:
+    """Whether the strings stand in a text without which the signature of a format cannot."""
+    strings = needed(declaration.signature)
+    return not strings or any(each.encode() in text for each in strings)
 
 
 def _speaks(declaration: Declaration, head: Block) -> bool:
@@ -145,9 +153,9 @@ def events_of(declaration: Declaration, head: Block) -> Events:
 def labelled(lines: Strings) -> list[tuple[Declaration, np.ndarray]]:
     """The formats of one-line grammars whose signature stands among these lines, and where, for a log inside a capture."""
     known = [each for each in declarations() if each.kind == "lines" and not each.fallback]
-    union = "|".join(f"(?:{each.signature})" for each in known)
-    if not known or not events.found(lines, union).any():
-        return []
+    data, where = events.octets(lines)
+    text = data[where[0] : where[-1]].tobytes()
+    known = [each for each in known if _may_bear(each, text)]
     stands = [(each, events.found(lines, each.signature)) for each in known]
     return [(each, found) for each, found in stands if found.any()]
 

@@ -177,10 +177,9 @@ class LineReader(Reader):
             at = np.flatnonzero(free)
             if not len(at):
                 break
-            if len(left) > 1000:  # few bear its strings: a search for one is much less work
-                at = bearing.those(at, shape.literals)
-                if not len(at):
-                    continue
+            at = bearing.those(at, shape.literals)  # few bear its strings: a search for one is much less work
+            if not len(at):
+                continue
             mask, fields = events.extracted(events.take(rest, at) if len(at) < len(left) else rest, shape.pattern)
             if mask.any():
                 positions.append(left[at[mask]])
@@ -247,6 +246,8 @@ class Bearing:
         return at
 
     def _search(self, literal: str) -> np.ndarray | None:
+        if literal.encode() not in self._octets:
+            return np.zeros(len(self._lines), np.bool_)
         share = events.bears(events.take(self._lines, self._some), literal).mean()
         if share > _TELLS_NOTHING:
             return None
