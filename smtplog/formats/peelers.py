@@ -55,20 +55,17 @@ def cut_records(
     several = np.flatnonzero(events.found(lines, f".(?:{record})"))
     if not len(several):
         return lines, numbers, flags, eol
-    at, index, texts, ends = 0, [], [], []
-    begins = re.compile(record)
-    for position in several.tolist():
-        line = events.text(lines, position)
+    begins, counts, pieces = re.compile(record), np.ones(len(lines), np.int64), list[str]()
+    for position, line in zip(several.tolist(), events.listed(events.take(lines, several)), strict=True):
         starts = [0, *(match.start() for match in begins.finditer(line, 1)), len(line)]
-        pieces = [line[start:end].rstrip(" ") for start, end in itertools.pairwise(starts)]
-        index += [*range(at, position), *([position] * len(pieces))]
-        texts += [*events.listed(events.take(lines, np.arange(at, position))), *pieces]
-        ends += [*eol[at:position].tolist(), *([NONE] * (len(pieces) - 1)), int(eol[position])]
-        at = position + 1
-    index += range(at, len(lines))
-    texts += events.listed(events.take(lines, np.arange(at, len(lines))))
-    where = np.array(index, np.int64)
-    return events.from_list(texts), numbers[where], flags[where], np.array([*ends, *eol[at:].tolist()], np.uint8)
+        counts[position] = len(starts) - 1
+        pieces += [line[start:end].rstrip(" ") for start, end in itertools.pairwise(starts)]
+    where = np.repeat(np.arange(len(lines)), counts)
+    cut = np.zeros(len(lines), np.bool_)
+    cut[several] = True
+    texts = events.replaced_at(events.take(lines, where), np.flatnonzero(cut[where]), pieces)
+    unended = np.append(where[1:] == where[:-1], False)
+    return texts, numbers[where], flags[where], np.where(unended, np.uint8(NONE), eol[where])
 
 
 def _from_browser(line: str) -> str:
