@@ -334,9 +334,10 @@ def test_nothing_goes_in_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
 def test_what_the_log_lacks_is_never_shown_as_recorded(tmp_path: Path) -> None:
     log = written(tmp_path, CLEAR)
     with stand_in("421@EHLO", log=log) as port:
-        outcome, _ = again(log, port, starttls=True)
+        outcome, new = again(log, port, starttls=True)
+    assert "421" in outcome.ended and said(new) == ["EHLO a"]  # nothing is said after it
     told = [(row.command, row.recorded) for row in outcome.rows if row.result == "not played"]
-    assert told == [("EHLO a", None), ("NOOP", "250 ok"), ("QUIT", "221 bye")]
+    assert told == [("STARTTLS", None), ("EHLO a", None), ("NOOP", "250 ok"), ("QUIT", "221 bye")]
 
 
 # -- edits

@@ -202,5 +202,7 @@ class Client(Speaker):
     def _judge(self, heard: Heard) -> None:
         recorded = heard.turn.reply
         heard.same = not heard.compared or (recorded is None or same_reply(recorded, heard.reply or b"", self.level))
+        if code_of(heard.reply or b"") == 421 and (recorded is None or code_of(recorded) != 421):
+            self.ended = self.ended or "the server ends the session with 421"
         if not heard.same and self.on_mismatch != "continue":
             self.ended = self.ended or f"another answer to {heard.turn.verb or 'the connection'}"
