@@ -123,15 +123,16 @@ def peel_piece(names: Iterable[str], lines: list[str]) -> list[str]:
 
 def _fence(lines: list[str]) -> list[str]:
     """Markdown: a fence around the block, or every line between backticks. What stands outside of the fences is put aside
-    where a dialog stands inside one."""
+    where a dialog stands inside one. A piece whose dialog comes before the first fence begins inside of one."""
     said = [line for line in lines if line.strip()]
     if said and all(line.startswith("`") and line.rstrip().endswith("`") for line in said):
         return [line.strip().strip("`") for line in lines]
     fences = [line.strip().startswith(("```", "~~~")) for line in lines]
     if not any(fences):
         return lines
+    first = fences.index(True)
     inside = [False] * len(lines)
-    within = False
+    within = not lines[first].strip().strip("`~") and _dialog(lines, [i < first for i in range(len(lines))])
     for i, fence in enumerate(fences):
         within ^= fence
         inside[i] = within and not fence
@@ -162,7 +163,10 @@ def _dialog(lines: list[str], chosen: list[bool]) -> bool:
 
 
 def _indent(lines: list[str]) -> list[str]:
-    """The blanks that every line begins with."""
+    """The blanks that every line begins with; what stands around an indented block with a dialog in it is put aside."""
+    deep = [line.startswith(("    ", "\t")) for line in lines]
+    if not all(mark or not line.strip() or line.startswith(ASIDE) for line, mark in zip(lines, deep, strict=True)):
+        lines = _outside_aside(lines, deep)
     said = [line for line in lines if line.strip() and not line.startswith(ASIDE)]
     depth = min((len(line) - len(line.lstrip(" \t")) for line in said), default=0)
     return [line if line.startswith(ASIDE) else line[depth:] for line in lines] if depth else lines
@@ -179,6 +183,8 @@ def _erasures(lines: list[str]) -> list[str]:
 
 
 def _erased(line: str) -> str:
+    if len(line) == 3 and line[0] == line[2]:  # the dot in bold
+        return line[0]
     if line.count("\b") >= 2 and all(line[i - 1 : i] == line[i + 1 : i + 2] for i, c in enumerate(line) if c == "\b"):
         return re.sub(r"\x08.", "", line)
     kept: list[str] = []
