@@ -19,6 +19,9 @@ HIDDEN = r"\*{2,}|<[^<>]*>|\[[^\[\]]*\]"
 _ALREADY = re.compile(rf"^(?:{HIDDEN}|\*|=|)$")
 _AT_ONCE = 500  # secrets in one expression
 _AUTH_REPLIES = (235, 334, 535)  # a log may begin behind AUTH (RFC 4954 sections 4 and 6)
+_GIVEN = re.compile(r"\b(?:AUTH|X-EXPS) [A-Z0-9_-]{1,20} ([A-Za-z0-9+/=]{4,})", re.IGNORECASE)
+_ASKED = re.compile(r"(?<![0-9])334\b")
+_MARKS = " \t`'\">|<-*"
 _LEAST = 4  # shorter values are masked in AUTH lines only
 
 
@@ -50,7 +53,30 @@ def secrets(dialog: Dialog) -> frozenset[str]:
     for exchange, broken in zip(dialog.exchanges, _after_broken_auth(dialog.exchanges), strict=True):
         for value in _answers(exchange, broken):
             found |= meanings(value)
+    for value in _in_no_command(dialog.exchanges):
+        found |= meanings(value)
     return frozenset(found)
+
+
+def _in_no_command(exchanges: tuple[Exchange, ...]) -> Iterator[str]:
+    """What looks like the answer to AUTH in lines that are no command: another log that was pasted below this one."""
+    asked = False
+    for exchange in exchanges:
+        line = exchange.command or ""
+        if reference.verb(exchange.verb) is not None or not line:
+            asked = False
+            continue
+        given = _GIVEN.findall(line)
+        yield from (value for value in given if _is_base64(value))
+        value = line.strip(_MARKS)
+        if asked and " " not in value:
+            yield value
+        asked = _ASKED.search(line) is not None
+
+
+def _is_base64(value: str) -> bool:
+    """Whether no word is written so."""
+    return any(c.isdigit() or c in "+/=" for c in value) or not (value.isupper() or value[1:].islower())
 
 
 def meanings(answer: str) -> set[str]:

@@ -152,3 +152,20 @@ def test_9_no_output_holds_a_secret(words: list[str], tmp_path: Path) -> None:
     for secret in (SECRETS[0], SECRETS[1], SECRETS[3]):
         assert secret not in told
     assert SECRETS[0] in smtplog("show", "--show-secrets", str(path)).stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        ["> AUTH PLAIN {}", "[235] 'Authentication successful'"],
+        ["AUTH PLAIN {} was what I sent"],
+        ["x AUTH LOGIN", "x 334 UGFzc3dvcmQ6", "> {}", "x 235 Ok"],
+    ],
+)
+def test_9_nor_one_of_another_log_that_was_pasted_below(below: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    lines = ["Trying 192.0.2.25...", "Connected to mx.example.net.", "220 mx.example.net ESMTP", "EHLO x", "250 mx"]
+    path.write_text("\n".join([*lines, *(line.format(SECRETS[0]) for line in below)]) + "\n")
+    told = smtplog("show", str(path)).stdout.decode()
+    assert "********" in told
+    assert SECRETS[0] not in told

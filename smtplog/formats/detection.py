@@ -48,6 +48,9 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
             found += _fitting(of_lines, inside, margin)
     if not _sure(found):
         found += _fitting([each for each in known if each.fallback], head)
+    for margin, inside in margins.items():
+        if not _sure(found):
+            found += _fitting([each for each in known if each not in of_lines], inside, margin)
     found = _given_way([each for each in found if each.score > 0], known)
     found.sort(key=lambda each: (-each.score, each.slug))
     best = [

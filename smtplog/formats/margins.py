@@ -1,5 +1,5 @@
 """What stands before every line of a log that is none of its own: the margin of a paste (blanks, the mark of a comment or of a
-quotation), or what a collector of logs writes before each line (syslog, the journal, docker, Kubernetes)."""
+quotation), or what a collector of logs writes before each line (syslog, the journal, docker, Kubernetes; ts, cat -n)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _MARKS = " \t#/>|;*"
 
 _ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 _BSD = r"[A-Z][a-z]{2} [ 0-9][0-9](?: [0-9]{4})? [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
+_CLOCK = r"(?:[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ])?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
 _TAG = r"[A-Za-z][^ :\[\]]{0,60}"  # the program; it begins with no digit, as a clock does
 #: The collectors, and what each writes before a line. A blank at the end may be lost where the line is empty.
 _COLLECTORS = tuple(
@@ -29,8 +30,10 @@ _COLLECTORS = tuple(
         ("Kubernetes", rf"(?:\[pod/[^ \]]{{1,200}}\] )?{_ISO} (?:stdout|stderr) [FP]"),
         ("kubectl", r"\[pod/[^ \]]{1,200}\]"),
         ("docker", rf"{_ISO}"),
+        ("a clock", rf"\[(?:{_BSD}|{_CLOCK})\]:?|(?:{_BSD}|{_CLOCK}):?"),
     )
 )
+_COLLECTORS += (("a counter of lines", re.compile(rb" {0,8}[0-9]{1,7}(?:\t|: ?|\| ?)")),)
 #: docker's json-file driver keeps each line in an object.
 _OBJECT = "docker's json-file"
 _COLLECTORS += ((_OBJECT, re.compile(rb'\{"log":"(?:[^"\\]|\\.)*"')),)

@@ -124,9 +124,10 @@ def peel_piece(names: Iterable[str], lines: list[str]) -> list[str]:
 def _fence(lines: list[str]) -> list[str]:
     """Markdown: a fence around the block, or every line between backticks. What stands outside of the fences is put aside
     where a dialog stands inside one. A piece whose dialog comes before the first fence begins inside of one."""
-    said = [line for line in lines if line.strip()]
-    if said and all(line.startswith("`") and line.rstrip().endswith("`") for line in said):
-        return [line.strip().strip("`") for line in lines]
+    ticked = [len(line) > 2 and line[0] == line.rstrip()[-1:] == "`" and line[1] != "`" for line in lines]
+    if sum(ticked) > 2:
+        peeled = [line.strip().strip("`") if mark else line for line, mark in zip(lines, ticked, strict=True)]
+        return _outside_aside(peeled, ticked)
     fences = [line.strip().startswith(("```", "~~~")) for line in lines]
     if not any(fences):
         return lines
@@ -183,8 +184,6 @@ def _erasures(lines: list[str]) -> list[str]:
 
 
 def _erased(line: str) -> str:
-    if len(line) == 3 and line[0] == line[2]:  # the dot in bold
-        return line[0]
     if line.count("\b") >= 2 and all(line[i - 1 : i] == line[i + 1 : i + 2] for i, c in enumerate(line) if c == "\b"):
         return re.sub(r"\x08.", "", line)
     kept: list[str] = []
