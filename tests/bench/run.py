@@ -39,6 +39,8 @@ with open(sys.argv[1], encoding="utf-8", newline="") as file:
 print(n)
 """
 IMPORTS = "import typer, lark, pyarrow"
+#: As it is installed: Python keeps what it compiled, whatever the shell of this run says.
+KEPT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 #: What analyze does, and the same with no rule in force.
 JUDGED = """
 import sys, smtplog
@@ -71,7 +73,7 @@ class Contender:
     def _run(self) -> float:
         """Run it once, from the repository, its output thrown away: seconds."""
         start = time.perf_counter()
-        process = subprocess.Popen(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, env=KEPT)
         _, status, usage = os.wait4(process.pid, 0)
         took = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
