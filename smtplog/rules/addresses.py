@@ -77,6 +77,16 @@ def bad_local_part(exchange: Exchange) -> Iterator[Hit]:
         S: 220 mx.example.net ESMTP ready
         C: EHLO client.example.org
         S: 250 mx.example.net
+        C: MAIL FROM:<[email protected]>
+        S: 250 Ok
+        C: RCPT TO:<REDACTED> NOTIFY=NEVER
+        S: 250 Ok
+
+    Fine::
+
+        S: 220 mx.example.net ESMTP ready
+        C: EHLO client.example.org
+        S: 250 mx.example.net
         C: MAIL FROM:<user+tag@example.org>
         S: 250 Ok
 

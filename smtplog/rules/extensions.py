@@ -15,6 +15,7 @@ from smtplog.findings import Hit, rule
 from smtplog.model import Dialog, Exchange
 from smtplog.rules import dsn_values
 from smtplog.rules.course import commands, hit, is_said
+from smtplog.rules.written import addressed
 from smtplog.suspects import per_batch, refused, verbs
 
 #: Parameters behind a path: ``SIZE=100 BODY=8BITMIME`` (RFC 5321 section 4.1.2).
@@ -33,6 +34,7 @@ def parameters_of(exchange: Exchange) -> list[tuple[str, str | None, int]]:
     """Keyword in upper case, value, and column from 1 of each parameter of a MAIL or RCPT line; of VRFY and EXPN too."""
     command = exchange.command or ""
     if exchange.verb in ("MAIL", "RCPT"):
+        command = addressed(command)
         start = _behind_path(command)
     elif exchange.verb in ("VRFY", "EXPN"):
         start = len(command) - len("SMTPUTF8") if command.upper().endswith(" SMTPUTF8") else -1

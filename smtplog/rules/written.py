@@ -18,17 +18,29 @@ HELLO = ("EHLO", "HELO", "LHLO")
 #: The keyword in front of the path.
 WORD = {"MAIL": "FROM", "RCPT": "TO"}
 _NEVER = ("", ".", "AUTH-RESPONSE")
+#: What stands for an address where somebody, or a web page (``[email protected]``), took it out of a log.
+_TAKEN_OUT = re.compile(
+    r"\[email.protected\]|(?<=<)\[?(?i:redacted|removed|hidden|masked|omitted|anonymi[sz]ed)\]?(?=>)"
+)
 _COLON = re.compile(r"(?i)[ \t]*(?:MAIL[ \t]+FROM|RCPT[ \t]+TO)([ \t]*):([ \t]*)")
 
 
 def judged(exchange: Exchange) -> str | None:
-    """The command line, if it is one that was really typed as a command and holds no control character."""
+    """The command line, if it is one that was really typed as a command and holds no control character; as
+    :func:`addressed` gives it."""
     command = exchange.command
     if command is None or exchange.inferred or exchange.verb in _NEVER or exchange.state == "auth":
         return None
+    if exchange.verb in WORD:
+        command = addressed(command)
     if command.isprintable():
         return command
     return None if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in command) else command
+
+
+def addressed(command: str) -> str:
+    """A MAIL or RCPT line. Nobody can judge an address that was taken out of the log: one of the same length stands for it."""
+    return _TAKEN_OUT.sub(lambda match: "@x.x".rjust(len(match[0]), "x"), command)
 
 
 @dataclass(frozen=True, slots=True)
