@@ -19,7 +19,8 @@ HIDDEN = r"\*{2,}|<[^<>]*>|\[[^\[\]]*\]"
 _ALREADY = re.compile(rf"^(?:{HIDDEN}|\*|=|)$")
 _AT_ONCE = 500  # secrets in one expression
 _AUTH_REPLIES = (235, 334, 535)  # a log may begin behind AUTH (RFC 4954 sections 4 and 6)
-_GIVEN = re.compile(r"\b(?:AUTH|X-EXPS) [A-Z0-9_-]{1,20} ([A-Za-z0-9+/=]{4,})", re.IGNORECASE)
+_AUTH = r"\b(?:AUTH|X-EXPS) [A-Z0-9_-]{1,20} "  # what comes before an initial response
+_GIVEN = re.compile(rf"{_AUTH}([A-Za-z0-9+/=]{{4,}})", re.IGNORECASE)
 _ASKED = re.compile(r"(?<![0-9])334\b")
 _MARKS = " \t`'\">|<-*"
 _LEAST = 4  # shorter values are masked in AUTH lines only
@@ -174,7 +175,7 @@ def mask(text: str, pattern: re.Pattern[str] | None) -> str:
 
 def masked_column(texts: Strings, values: Iterable[str]) -> Strings:
     """Lines of a log that belong to no session, with these secrets masked and whatever follows AUTH."""
-    texts = events.rewritten(texts, r"(?i)\b((?:AUTH|X-EXPS) [A-Z0-9_-]{1,20} )[^ ]+", rf"\1{MASK}")
+    texts = events.rewritten(texts, rf"(?i)({_AUTH})[^ ]+", rf"\1{MASK}")
     known = sorted(values, key=lambda value: (-len(value), value))
     for start in range(0, len(known), _AT_ONCE):
         texts = events.rewritten(texts, "|".join(_quoted(value) for value in known[start : start + _AT_ONCE]), MASK)

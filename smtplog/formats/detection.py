@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,29 +38,38 @@ def detect(head: Block, among: Sequence[Declaration] | None = None) -> list[Cand
     into documents, and go through syslog, the journal and the collectors of containers.
     """
     known = declarations() if among is None else among
-    of_lines = [each for each in known if each.kind != "capture" and not each.fallback]
     margins = {margin: without_margin(head, margin) for margin in (margin_of(head), *collected_by(head)) if margin}
-    for margin in [margin for margin in margins if margin.certain]:
-        return [replace(each, margin=margin) for each in detect(margins[margin], among)]
-    found = _fitting([each for each in known if not each.fallback], head)
     for margin, inside in margins.items():
-        if not _sure(found):
-            found += _fitting(of_lines, inside, margin)
-    if not _sure(found):
-        found += _fitting([each for each in known if each.fallback], head)
-    for margin, inside in margins.items():
-        if not _sure(found):
-            found += _fitting([each for each in known if each not in of_lines], inside, margin)
+        if margin.certain:
+            return [replace(each, margin=margin) for each in detect(inside, among)]
+    found: list[Candidate] = []
+    for formats, text, margin in _attempts(known, head, margins):
+        found += _fitting(formats, text, margin)
+        if _sure(found):
+            break
     found = _given_way([each for each in found if each.score > 0], known)
     found.sort(key=lambda each: (-each.score, each.slug))
-    best = [
-        each for each in known if each.kind == "lines" and found and not found[0].margin and each.slug == found[0].slug
-    ]
-    for margin, inside in margins.items() if best else ():
-        if fits(best[0], column_of(head)).sum() < fits(best[0], column_of(inside)).sum():
-            found[0] = replace(found[0], margin=margin, reason=f"{found[0].reason}, behind {margin.words}")
-            break
+    best = next((each for each in known if found and each.slug == found[0].slug), None)
+    if best is not None and best.kind == "lines" and not found[0].margin:
+        for margin, inside in margins.items():
+            if fits(best, column_of(head)).sum() < fits(best, column_of(inside)).sum():
+                found[0] = replace(found[0], margin=margin, reason=f"{found[0].reason}, behind {margin.words}")
+                break
     return found
+
+
+def _attempts(
+    known: Sequence[Declaration], head: Block, margins: dict[Margin, Block]
+) -> Iterator[tuple[list[Declaration], Block, Margin]]:
+    """What is tried until a format is found: the formats with a signature, with nothing taken off and behind each margin; then
+    the others, and captures behind a margin."""
+    signed = [each for each in known if not each.fallback]
+    yield signed, head, NO_MARGIN
+    for margin, inside in margins.items():
+        yield [each for each in signed if each.kind != "capture"], inside, margin
+    yield [each for each in known if each.fallback], head, NO_MARGIN
+    for margin, inside in margins.items():
+        yield [each for each in known if each.fallback or each.kind == "capture"], inside, margin
 
 
 def _sure(found: list[Candidate]) -> bool:

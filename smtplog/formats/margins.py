@@ -19,24 +19,24 @@ _ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,
 _BSD = r"[A-Z][a-z]{2} [ 0-9][0-9](?: [0-9]{4})? [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
 _CLOCK = r"(?:[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ])?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
 _TAG = r"[A-Za-z][^ :\[\]]{0,60}"  # the program; it begins with no digit, as a clock does
+_THEN = "(?: |$)"
+_OBJECT = "docker's json-file"  # docker's driver that keeps each line in an object
 #: The collectors, and what each writes before a line. A blank at the end may be lost where the line is empty.
-_COLLECTORS = tuple(
-    (name, re.compile(rf"(?:{form})(?: |$)".encode()))
-    for name, form in (
-        ("syslog", rf"(?:<[0-9]{{1,3}}>)?(?:{_BSD}|{_ISO}) [^ :]{{1,100}} {_TAG}(?:\[[0-9]{{1,10}}\])?:"),
-        ("syslog (RFC 5424)", rf"<[0-9]{{1,3}}>1 (?:{_ISO}|-)(?: [^ ]{{1,100}}){{4}} (?:-|(?:\[[^\]]{{0,400}}\])+)"),
-        ("docker compose", r"[A-Za-z][A-Za-z0-9_.-]{0,60} *\|"),
-        ("docker compose with stamps", rf"[A-Za-z][A-Za-z0-9_.-]{{0,60}} *\| {_ISO}"),
-        ("Kubernetes", rf"(?:\[pod/[^ \]]{{1,200}}\] )?{_ISO} (?:stdout|stderr) [FP]"),
-        ("kubectl", r"\[pod/[^ \]]{1,200}\]"),
-        ("docker", rf"{_ISO}"),
-        ("a clock", rf"\[(?:{_BSD}|{_CLOCK})\]:?|(?:{_BSD}|{_CLOCK}):?"),
-    )
-)
-_COLLECTORS += (("a counter of lines", re.compile(rb" {0,8}[0-9]{1,7}(?:\t|: ?|\| ?)")),)
-#: docker's json-file driver keeps each line in an object.
-_OBJECT = "docker's json-file"
-_COLLECTORS += ((_OBJECT, re.compile(rb'\{"log":"(?:[^"\\]|\\.)*"')),)
+_COLLECTORS = {
+    name: re.compile(form.encode())
+    for name, form in {
+        "syslog": rf"(?:<[0-9]{{1,3}}>)?(?:{_BSD}|{_ISO}) [^ :]{{1,100}} {_TAG}(?:\[[0-9]{{1,10}}\])?:{_THEN}",
+        "syslog (RFC 5424)": rf"<[0-9]{{1,3}}>1 (?:{_ISO}|-)(?: [^ ]{{1,100}}){{4}} (?:-|(?:\[[^\]]{{0,400}}\])+){_THEN}",
+        "docker compose": rf"[A-Za-z][A-Za-z0-9_.-]{{0,60}} *\|{_THEN}",
+        "docker compose with stamps": rf"[A-Za-z][A-Za-z0-9_.-]{{0,60}} *\| {_ISO}{_THEN}",
+        "Kubernetes": rf"(?:\[pod/[^ \]]{{1,200}}\] )?{_ISO} (?:stdout|stderr) [FP]{_THEN}",
+        "kubectl": rf"\[pod/[^ \]]{{1,200}}\]{_THEN}",
+        "docker": rf"{_ISO}{_THEN}",
+        "a clock": rf"(?:\[(?:{_BSD}|{_CLOCK})\]:?|(?:{_BSD}|{_CLOCK}):?){_THEN}",
+        "a counter of lines": r" {0,8}[0-9]{1,7}(?:\t|: ?|\| ?)",
+        _OBJECT: r'\{"log":"(?:[^"\\]|\\.)*"',
+    }.items()
+}
 #: The share of the lines that bear what a collector writes: beside them stands what was added by hand, or by the collector.
 _MOST = 0.9
 
@@ -79,7 +79,7 @@ def margin_of(head: Block) -> Margin:
 def collected_by(head: Block) -> list[Margin]:
     """The collectors that most lines may have gone through: a stamp may be theirs or that of the log."""
     said = [text for text in _texts(head) if text.strip()]
-    some = [(name, form) for name, form in _COLLECTORS if any(form.match(text) for text in said[:8])]
+    some = [(name, form) for name, form in _COLLECTORS.items() if any(form.match(text) for text in said[:8])]
     counts = {name: sum(form.match(text) is not None for text in said) for name, form in some}
     return [Margin(collector=name) for name, count in counts.items() if count >= _MOST * len(said)]
 
@@ -89,8 +89,8 @@ def without_margin(block: Block, margin: Margin) -> Block:
     if margin.collector == _OBJECT:
         texts = [_kept(text) for text in _texts(block)]
     elif margin.collector:
-        form = dict(_COLLECTORS)[margin.collector]
-        texts = [form.sub(b"", text, count=1) if form.match(text) else text for text in _texts(block)]
+        form = _COLLECTORS[margin.collector]
+        texts = [text[match.end() :] if (match := form.match(text)) else text for text in _texts(block)]
     else:
         bare = margin.text.rstrip()
         texts = [b"" if text == bare else text.removeprefix(margin.text) for text in _texts(block)]
