@@ -134,6 +134,15 @@ def test_controls_never_reach_the_terminal(tmp_path: Path) -> None:
             assert all(printable(line) == line for line in stream.decode().splitlines())
 
 
+def test_the_screen_in_the_readme_is_what_is_printed() -> None:
+    repository = Path(__file__).parent.parent
+    screen = (repository / "README.md").read_text(encoding="utf-8").split("```text\n$ smtplog ")[1].split("```")[0]
+    words, _, printed = screen.partition("\n")
+    command, path = words.split()
+    told = smtplog(command, str(repository / path)).stdout.decode()
+    assert told.replace(f"{repository}/", "").rstrip() == printed.rstrip()
+
+
 SECRETS = ("AHVzZXIAc2VjcmV0cGFzcw==", "secretpass", "dXNlcm5hbWU=", "c2VjcmV0cGFzcw==")
 
 
